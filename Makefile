@@ -1,0 +1,45 @@
+# `make demo` and `make test` set everything up by themselves in .venv; nothing else is needed but Python 3.11 to 3.13.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: venv demo test check lint types floors wheel bench study clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,pdf]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/fpo-pilot demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: lint types floors wheel
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+floors: $(STAMP)
+	$(BIN)/lint-imports
+
+# The wheel is built, installed into an empty environment, and used from another folder.
+wheel: $(STAMP)
+	$(BIN)/python tests/wheel_check.py
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks -o addopts= --import-mode=importlib --benchmark-only --benchmark-columns=min,median,stddev,rounds
+
+study: $(STAMP)
+	$(BIN)/python docs/studies/cstr.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -1,0 +1,196 @@
+"""The command line: parses, calls, prints. Exit code 0 is fine, 1 means the answer is no, 2 wrong usage or bad input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from fpo_pilot import __version__
+from fpo_pilot.errors import FpoPilotError
+
+EXIT_FINE = 0
+EXIT_NO = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="fpo-pilot",
+    help="Declare a plant, train a flow policy, evaluate it offline, roll it out in stages, report. "
+    "Exit code 0: fine; 1: the answer is no; 2: wrong usage or bad input.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/cstr-fpo-0.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"fpo-pilot {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the demo's runs.")] = Path("runs/demo"),
+    plant: Annotated[str, typer.Option("--plant", help="Which plant to show.")] = "cstr_safety",
+    steps: Annotated[int | None, typer.Option("--steps", min=1000, help="Training steps of each policy.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train, evaluate, roll out and report on a chemical reactor, in a few minutes."""
+    from fpo_pilot.commands.demo import run_demo
+
+    raise typer.Exit(run_demo(out, plant, steps=steps, seed=seed, as_json=json))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new project's folder.")],
+    source: Annotated[str, typer.Option("--from", help="The shipped plant to start from.")] = "cstr",
+) -> None:
+    """Make a pilot project of your own, with a plant to edit."""
+    from fpo_pilot.commands.init import run_init
+
+    raise typer.Exit(run_init(folder, source))
+
+
+@app.command()
+def check(
+    plants: Annotated[list[str] | None, typer.Argument(help="Plants by name or path; all of the project if none.")] = None,
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="Print the JSON Schema of: plant, safety, training or evaluation.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check specs; list each signal, what uses it, and what nothing covers."""
+    from fpo_pilot.commands.check import run_check, run_schema
+
+    if schema is not None:
+        raise typer.Exit(run_schema(schema))
+    raise typer.Exit(run_check(plants or [], as_json=json))
+
+
+@app.command()
+def plants(json: Json = False) -> None:
+    """List the plants of this project and those that ship."""
+    from fpo_pilot.commands.plants import run_plants
+
+    raise typer.Exit(run_plants(as_json=json))
+
+
+@app.command()
+def train(
+    plant: Annotated[str | None, typer.Argument(help="A plant by name or path; not needed with --resume.")] = None,
+    algorithm: Annotated[str, typer.Option("--algorithm", help="fpo or gaussian_ppo.")] = "fpo",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps; default: the spec's.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/PLANT-ALGORITHM-SEED.")] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …")] = "cpu",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train a policy behind the plant's shields; Ctrl-C leaves a run that --resume goes on with."""
+    from fpo_pilot.commands.train import resume_training, start_training
+
+    if resume is not None:
+        raise typer.Exit(resume_training(resume, device=device, as_json=json))
+    if plant is None:
+        raise click.UsageError("name a plant (`fpo-pilot plants` lists them), or a run with --resume")
+    raise typer.Exit(
+        start_training(plant, algorithm, steps=steps, out=out, seed=seed, device=device, as_json=json)
+    )
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Another run to show in the same table; repeatable.")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="Episodes of each row.")] = None,
+    seed: Seed = 1000,
+    json: Json = False,
+) -> None:
+    """Evaluate offline against hold, the incumbent, an oracle and other runs; same seeds for all."""
+    from fpo_pilot.commands.evaluate import run_evaluate
+
+    raise typer.Exit(run_evaluate(run, against or [], episodes=episodes, seed=seed, as_json=json))
+
+
+@app.command()
+def rollout(
+    run: Run,
+    inject: Annotated[
+        str | None,
+        typer.Option("--inject", help="A sensor fault to try, SIGNAL:KIND@STAGE, such as T:nan@bounded."),
+    ] = None,
+    random_actions: Annotated[
+        bool, typer.Option("--random-actions", help="Replace the policy's actions by random ones: must not get far.")
+    ] = False,
+    max_episodes: Annotated[int | None, typer.Option("--max-episodes", min=1, help="Stop after so many.")] = None,
+    seed: Seed = 2000,
+    json: Json = False,
+) -> None:
+    """Roll a policy out on the simulated plant: shadow, bounded, full, each entered on evidence only."""
+    from fpo_pilot.commands.rollout import run_rollout_command
+
+    raise typer.Exit(
+        run_rollout_command(
+            run, inject=inject, random_actions=random_actions, max_episodes=max_episodes, seed=seed, as_json=json
+        )
+    )
+
+
+@app.command()
+def report(
+    run: Run,
+    language: Annotated[list[str] | None, typer.Option("--lang", help="en or ja; repeatable; both if none.")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write PDF (needs the extra `pdf`).")] = False,
+    json: Json = False,
+) -> None:
+    """Write the report for management, from the run folder alone."""
+    from fpo_pilot.commands.report import run_report
+
+    raise typer.Exit(run_report(run, tuple(language or ("en", "ja")), pdf=pdf, as_json=json))
+
+
+def _refuse(text: str) -> int:
+    sys.stderr.write(f"error: {text}\n")
+    return EXIT_BAD_INPUT
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went."""
+    try:
+        code = app(standalone_mode=False)
+    except FpoPilotError as error:
+        code = _refuse(str(error))
+    except click.exceptions.Abort:
+        code = EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped by Ctrl-C; nothing written is lost (`fpo-pilot train --resume RUN` goes on)\n")
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else EXIT_FINE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The safety spec: what must NEVER happen, who holds the plant otherwise, and how authority is given and taken away."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fpo_pilot.specs.base import Finite, Fraction, Identifier, Name, NonNegative, Positive, Range, Spec, Text
+
+
+class Hazard(Spec):
+    """One row of the hazard log."""
+
+    title: Text
+    deviation: Text
+    cause: Text
+    consequence: Text
+    safeguard: Text
+    severity: Annotated[int, Field(ge=1, le=5)]
+    likelihood: Annotated[int, Field(ge=1, le=5)]
+    owner: str
+
+
+class Limit(Spec):
+    """A limit of a signal; at least one of ``low`` and ``high``. ``hard`` trips the plant, ``soft`` is counted."""
+
+    id: Identifier
+    signal: Name
+    low: Finite | None = None
+    high: Finite | None = None
+    kind: Literal["hard", "soft"]
+    hazard: str | None = None
+
+
+class ActionLimit(Spec):
+    """What the policy may do to one actuator. ``rate`` in units per step."""
+
+    low: Finite
+    high: Finite
+    rate: Positive | None = None
+    fallback: Finite
+    """Safe value, the target of the fallback of kind ``value`` and of the last resort of every shield."""
+
+
+class Interlock(Spec):
+    """A latched rule. Trips when ``trip_when`` held for ``samples`` steps; a human resets it once ``reset_when`` holds."""
+
+    id: Identifier
+    trip_when: str
+    reset_when: str
+    samples: Annotated[int, Field(ge=1)] = 1
+    set: dict[Name, Finite]
+    """Actions while latched."""
+    hazard: str | None = None
+
+
+class SensorIntegrity(Spec):
+    """When a measurement is not to be believed. ``range`` defaults to the signal's own."""
+
+    range: Range | None = None
+    stale_after: Positive | None = None
+    """Seconds."""
+    frozen_after: Annotated[int, Field(ge=2)] | None = None
+    """Steps with exactly the same value."""
+
+
+class ConstantController(Spec):
+    """Holds fixed actions."""
+
+    kind: Literal["constant"] = "constant"
+    values: dict[Name, Finite]
+
+
+class ProportionalLoop(Spec):
+    """action = bias + gain · (measurement − reference)."""
+
+    action: Name
+    measurement: Name
+    reference: Name
+    gain: Finite
+    bias: Finite
+
+
+class ProportionalController(Spec):
+    """One proportional loop an action."""
+
+    kind: Literal["proportional"] = "proportional"
+    loops: tuple[ProportionalLoop, ...]
+
+
+class PiLoop(Spec):
+    """Velocity-form PI with anti-windup by tracking the read-back. error = reference − measurement."""
+
+    action: Name
+    measurement: Name
+    reference: Name
+    gain: Finite
+    integral_time: Positive
+    """Seconds."""
+    bias: Finite
+
+
+class PiController(Spec):
+    """One PI loop an action."""
+
+    kind: Literal["pi"] = "pi"
+    loops: tuple[PiLoop, ...]
+
+
+ControllerSpec = Annotated[ConstantController | ProportionalController | PiController, Field(discriminator="kind")]
+
+
+class Fallback(Spec):
+    """What a shield hands over to when it cannot certify: the incumbent or the declared safe values."""
+
+    kind: Literal["incumbent", "value"] = "incumbent"
+
+
+class IntegrityShield(Spec):
+    """NaN, out of range, stale or frozen measurements, or a proposal that is not finite, give the fallback."""
+
+    kind: Literal["integrity"] = "integrity"
+
+
+class InterlockShield(Spec):
+    """The latched interlocks of this file."""
+
+    kind: Literal["interlock"] = "interlock"
+
+
+class BoxRateShield(Spec):
+    """Box, and rate against the read-back."""
+
+    kind: Literal["box_rate"] = "box_rate"
+
+
+ShieldSpec = Annotated[IntegrityShield | InterlockShield | BoxRateShield, Field(discriminator="kind")]
+
+
+class RateGate(Spec):
+    """Violations per block below ``limit_rate``, by the e-process, at ``confidence``."""
+
+    kind: Literal["rate"] = "rate"
+    id: Identifier
+    event: Literal["hard_violation", "outside_band", "intervention", "infeasible"]
+    limit_rate: Annotated[float, Field(gt=0.0, lt=1.0)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    mode: Literal["enforce", "observe"] = "enforce"
+
+
+class DifferenceGate(Spec):
+    """Return of the policy minus return of the incumbent, by a betting confidence sequence on the declared range."""
+
+    kind: Literal["difference"] = "difference"
+    id: Identifier
+    margin: NonNegative
+    """Non-inferiority margin in units of return; 0 with ``superior: true`` asks for more than the incumbent."""
+    superior: bool = False
+    range: Range
+    """Least and greatest possible difference of a block, declared, never estimated."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    mode: Literal["enforce", "observe"] = "enforce"
+
+
+Gate = Annotated[RateGate | DifferenceGate, Field(discriminator="kind")]
+
+
+class Stage(Spec):
+    """One stage and the gates to leave it upward."""
+
+    name: Literal["shadow", "bounded", "full"]
+    authority: tuple[Fraction, ...] = ()
+    """Of ``bounded``: the β levels in rising order, as fractions of the action span."""
+    min_blocks: Annotated[int, Field(ge=1)] = 1
+    max_blocks: Annotated[int, Field(ge=1)] = 400
+    """Without a decision by then the stage is inconclusive and holds."""
+    gates: tuple[Gate, ...] = ()
+    agreement_band: Fraction = 1.0
+    """Of ``shadow``: a proposal farther from the incumbent than this fraction of the span counts as outside the band."""
+
+
+class SafetySpec(Spec):
+    """A whole safety/NAME.yaml."""
+
+    schema_version: Literal[1]
+    plant: Name
+    owner: str = ""
+    hazards: dict[str, Hazard] = {}
+    limits: tuple[Limit, ...] = ()
+    actions: dict[Name, ActionLimit]
+    interlocks: tuple[Interlock, ...] = ()
+    sensors: dict[Name, SensorIntegrity] = {}
+    incumbent: ControllerSpec
+    fallback: Fallback = Fallback()
+    shields: tuple[ShieldSpec, ...] = (IntegrityShield(), InterlockShield(), BoxRateShield())
+    stages: tuple[Stage, ...] = ()
