@@ -1,0 +1,110 @@
+"""``fpo-pilot train``: a policy for a plant, behind the plant's shields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpo_pilot.commands.console import progress, say, say_json
+from fpo_pilot.errors import TrainingError
+from fpo_pilot.logs.manifest import Manifest
+
+if TYPE_CHECKING:
+    from fpo_pilot.learn import TrainingResult
+    from fpo_pilot.specs.training import TrainingSpec
+
+ALGORITHMS = ("fpo", "gaussian_ppo")
+
+
+def start_training(
+    plant: str, algorithm: str, *, steps: int | None, out: Path | None, seed: int, device: str, as_json: bool
+) -> int:
+    """Train ``algorithm`` on ``plant`` in a new run folder."""
+    from fpo_pilot.specs import load_training_spec
+
+    if algorithm not in ALGORITHMS:
+        raise TrainingError(
+            f"--algorithm: found {algorithm!r}, expected one of {', '.join(ALGORITHMS)}. Settings are in train.yaml."
+        )
+    spec = load_training_spec(plant, algorithm)
+    if steps is not None:
+        spec = spec.model_copy(update={"total_steps": steps})
+    name = Path(plant).name.removesuffix(".yaml") if "/" not in plant else _plant_name(plant)
+    run_dir = out or Path("runs") / f"{name}-{algorithm}-{seed}"
+    if (run_dir / "manifest.json").exists():
+        raise TrainingError(
+            f"{run_dir}: found a run there already, expected a new folder. "
+            f"Go on with it by `fpo-pilot train --resume {run_dir}`, or name another folder with --out."
+        )
+    result = train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json)
+    return _tell(result, run_dir, as_json=as_json)
+
+
+def resume_training(run_dir: Path, *, device: str, as_json: bool) -> int:
+    """Go on with the training in ``run_dir`` where its last checkpoint is."""
+    manifest = Manifest.read(run_dir)
+    spec = _spec_of(manifest)
+    result = train_run(
+        manifest.plant, spec, run_dir, seed=manifest.seed, device=device, quiet=as_json, resume=True
+    )
+    return _tell(result, run_dir, as_json=as_json)
+
+
+def train_run(
+    plant_name: str,
+    spec: TrainingSpec,
+    run_dir: Path,
+    *,
+    seed: int,
+    device: str = "cpu",
+    quiet: bool = False,
+    resume: bool = False,
+    label: str = "train",
+) -> TrainingResult:
+    """Train behind the shields of the plant's safety spec, with a progress bar."""
+    from fpo_pilot.learn import train
+    from fpo_pilot.plants.load import load_plant
+    from fpo_pilot.shields import build_stack
+
+    plant = load_plant(plant_name)
+    shield = None
+    if plant.safety is not None and spec.shield_in_training:
+        shield = build_stack(plant.safety, plant.spec, device=device)
+    with progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report:
+        return train(
+            plant,
+            spec,
+            run_dir,
+            seed=seed,
+            resume=resume,
+            device=device,
+            shield=shield,
+            progress=lambda state: report(state.steps, f"return {state.return_mean:.4g}"),
+        )
+
+
+def _plant_name(path: str) -> str:
+    from fpo_pilot.specs import load_plant_spec
+
+    return load_plant_spec(path).plant.id
+
+
+def _spec_of(manifest: Manifest) -> TrainingSpec:
+    from pydantic import TypeAdapter
+
+    from fpo_pilot.specs.training import TrainingSpec as Union
+
+    adapter: TypeAdapter[TrainingSpec] = TypeAdapter(Union)
+    return adapter.validate_python(manifest.training_spec)
+
+
+def _tell(result: TrainingResult, run_dir: Path, *, as_json: bool) -> int:
+    done = Manifest.read(run_dir).training
+    if as_json:
+        say_json({"run": str(run_dir), "training": done})
+        return 0
+    say(f"trained: {run_dir}")
+    for key, value in (done if isinstance(done, dict) else done.model_dump()).items():
+        say(f"  {key}: {value}")
+    say(f"next: fpo-pilot evaluate {run_dir}")
+    return 0
