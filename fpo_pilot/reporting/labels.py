@@ -1,0 +1,109 @@
+"""How arms, modes, stages, signals and reasons are called in front of people."""
+
+from __future__ import annotations
+
+import re
+
+from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, say
+from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, LimitView, PlantView
+
+STAGES = ("offline", "shadow", "bounded", "full")
+_KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")
+ARM_ORDER = ("incumbent", "hold", "oracle", "gaussian_ppo", "flow")
+_KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo")
+_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "verify", "fallback", "proposal")
+
+
+def arm_label(arm: str) -> Phrase:
+    """The name of a controller."""
+    return say(f"arm.{arm}") if arm in _KNOWN_ARMS else Verbatim(arm)
+
+
+def mode_label(mode: str) -> Phrase:
+    """How a policy was sampled; a controller that is not a policy has no mode."""
+    if not mode:
+        return say("mode.none")
+    noise = re.fullmatch(r"noise\s+([0-9.]+)", mode)
+    if noise:
+        return say("mode.noise", scale=float(noise.group(1)))
+    return say(f"mode.{mode}") if mode in ("mean", "sampled") else Verbatim(mode)
+
+
+def shield_label(on: bool) -> Phrase:
+    """Whether a shield stood between the controller and the plant."""
+    return say("shield.on") if on else say("shield.off")
+
+
+def controller_label(arm: str, mode: str) -> Phrase:
+    """Controller and mode in one short label."""
+    return say("arm.with_mode", arm=arm_label(arm), mode=mode_label(mode)) if mode else arm_label(arm)
+
+
+def full_label(arm: str, mode: str, shield: bool) -> Phrase:
+    """Controller, mode and shield in one label."""
+    return say("arm.with_shield", controller=controller_label(arm, mode), shield=shield_label(shield))
+
+
+def stage_label(stage: str) -> Phrase:
+    """The name of a stage."""
+    return say(f"stage.{stage}") if stage in _KNOWN_STAGES else Verbatim(stage)
+
+
+def scenario_label(scenario: str) -> Phrase:
+    """The name of a condition of evaluation."""
+    return say("scenario.nominal") if scenario in ("", "nominal") else Verbatim(scenario)
+
+
+def signal_label(name: str, plant: PlantView) -> Phrase:
+    """Label of a signal as its owner wrote it, with its short name; or the short name alone."""
+    signal = plant.signals.get(name)
+    if signal is None or signal.label is None:
+        return Verbatim(name)
+    return Bilingual(f"{signal.label.en} {name}", f"{signal.label.ja} {name}")
+
+
+def axis_label(name: str, plant: PlantView) -> Phrase:
+    """Label of a signal with its unit in brackets."""
+    unit = plant.signals[name].unit
+    label = signal_label(name, plant)
+    return label if unit in ("", "1") else say("figure.axis", label=label, unit=unit)
+
+
+def limit_range(limit: LimitView, plant: PlantView) -> Phrase:
+    """A limit as an inequality with its unit."""
+    unit = plant.signals[limit.signal].unit if limit.signal in plant.signals else ""
+    low, high = Number(limit.low, unit, 4), Number(limit.high, unit, 4)
+    if limit.low is not None and limit.high is not None:
+        return say("limit.between", signal=limit.signal, low=Number(limit.low, "", 4), high=high)
+    if limit.high is not None:
+        return say("limit.below", signal=limit.signal, high=high)
+    return say("limit.above", signal=limit.signal, low=low)
+
+
+def reason_label(reason: str) -> Phrase:
+    """A shield's reason: its family in words, then the code as it is logged."""
+    family = re.split(r"[.:/ ]", reason, maxsplit=1)[0]
+    if family not in _REASONS:
+        return Verbatim(reason)
+    return say("reason.with_code", family=Message(f"reason.{family}"), code=reason)
+
+
+def candidate_of(evaluation: EvaluationView) -> tuple[str, str] | None:
+    """Arm and mode of the policy that the verdict is about."""
+    verdict = evaluation.verdict
+    if verdict is not None and verdict.candidate is not None:
+        return verdict.candidate.arm, verdict.candidate.mode
+    return None
+
+
+def row_of(evaluation: EvaluationView, arm: str, mode: str = "", *, shield: bool = True) -> EvaluationRowView | None:
+    """The row of a controller in the first scenario; the other shield setting stands in where it was not run."""
+    rows = [row for row in evaluation.rows if row.arm == arm and row.mode == mode]
+    rows.sort(key=lambda row: row.shield != shield)
+    return rows[0] if rows else None
+
+
+def candidate_row(evaluation: EvaluationView) -> EvaluationRowView | None:
+    """The row of the policy that the verdict is about, with the shield on."""
+    candidate = candidate_of(evaluation)
+    return None if candidate is None else row_of(evaluation, *candidate)

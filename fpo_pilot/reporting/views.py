@@ -1,0 +1,361 @@
+"""What the report reads of a run folder's JSON files: only the fields it shows, so that more may be added to the files.
+
+Producers own their schemas; these views ignore what they do not know and are strict about what they do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class View(BaseModel):
+    """A part of a JSON artefact; unknown keys are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class TextView(View):
+    """A text in both languages."""
+
+    en: str
+    ja: str
+
+
+class SchedulePointView(View):
+    """The value of a reference from ``step`` on."""
+
+    step: int
+    value: float
+
+
+class SignalView(View):
+    """A tag of the plant."""
+
+    tag: str = ""
+    label: TextView | None = None
+    unit: str
+    range: tuple[float, float]
+    role: str
+    measured: bool = True
+
+
+class ObservationView(View):
+    """One entry of the observation vector."""
+
+    term: str | None = None
+    of: str | None = None
+    reference: str | None = None
+
+
+class RewardTermView(View):
+    """A weighted term of the reward."""
+
+    name: str
+    expression: str = ""
+    weight: float = 1.0
+
+
+class PlantInfoView(View):
+    """Name of a plant."""
+
+    id: str
+    title: TextView
+    source: str = ""
+
+
+class TimingView(View):
+    """Seconds between actions, steps of an episode."""
+
+    period: float
+    horizon: int
+
+
+class ParameterView(View):
+    """A constant; the report counts those that are declared uncertain."""
+
+    uncertainty: dict[str, Any] | None = None
+
+
+class EpisodeView(View):
+    """Whether parameters are drawn anew."""
+
+    randomize_parameters: bool = False
+
+
+class PlantView(View):
+    """A plant spec."""
+
+    plant: PlantInfoView
+    timing: TimingView
+    signals: dict[str, SignalView]
+    parameters: dict[str, ParameterView] = {}
+    observations: tuple[ObservationView, ...] = ()
+    reward: tuple[RewardTermView, ...] = ()
+    episode: EpisodeView = EpisodeView()
+
+
+class HazardView(View):
+    """A row of the hazard log."""
+
+    title: TextView
+    deviation: TextView
+    cause: TextView
+    consequence: TextView
+    safeguard: TextView
+    severity: int
+    likelihood: int
+    owner: str = ""
+
+
+class LimitView(View):
+    """A limit of a signal."""
+
+    id: str
+    signal: str
+    low: float | None = None
+    high: float | None = None
+    kind: Literal["hard", "soft"]
+    hazard: str | None = None
+
+
+class ActionLimitView(View):
+    """What the policy may do to an actuator."""
+
+    low: float
+    high: float
+    rate: float | None = None
+
+
+class InterlockView(View):
+    """A latched rule."""
+
+    id: str
+    trip_when: str
+    reset_when: str
+    hazard: str | None = None
+
+
+class GateSpecView(View):
+    """A gate as declared."""
+
+    kind: str
+    id: str
+    event: str = ""
+    limit_rate: float | None = None
+    margin: float | None = None
+    superior: bool = False
+    confidence: float = 0.95
+    mode: str = "enforce"
+
+
+class StageSpecView(View):
+    """A stage as declared."""
+
+    name: str
+    authority: tuple[float, ...] = ()
+    gates: tuple[GateSpecView, ...] = ()
+
+
+class SafetyView(View):
+    """A safety spec."""
+
+    owner: str = ""
+    hazards: dict[str, HazardView] = {}
+    limits: tuple[LimitView, ...] = ()
+    actions: dict[str, ActionLimitView] = {}
+    interlocks: tuple[InterlockView, ...] = ()
+    incumbent: dict[str, Any] = {}
+    stages: tuple[StageSpecView, ...] = ()
+
+
+class TrainingView(View):
+    """What the training cost."""
+
+    steps: int | None = None
+    updates: int | None = None
+    seconds: float | None = None
+    steps_per_second: float | None = None
+    best_update: int | None = None
+    best_return: float | None = None
+    stopped_early: str | None = None
+    peak_memory_mib: float | None = None
+
+
+class ManifestView(View):
+    """manifest.json."""
+
+    schema_version: Literal[1]
+    run_id: str
+    plant: str
+    algorithm: str
+    command: str
+    created: str
+    seed: int
+    device: str
+    fpo_pilot_version: str
+    python: str
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+    plant_spec: PlantView
+    safety_spec: SafetyView | None = None
+    training_spec: dict[str, Any] = {}
+    hashes: dict[str, str | None] = {}
+    training: TrainingView | None = None
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _one_line(cls, value: object) -> object:
+        return " ".join(str(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+class IntervalView(View):
+    """A mean with its confidence limits over ``n`` episodes or blocks."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+    def negated(self) -> IntervalView:
+        """The interval of the negative: a return becomes a cost."""
+        flip = lambda value: None if value is None else -value  # noqa: E731
+        return IntervalView(mean=flip(self.mean), low=flip(self.high), high=flip(self.low), n=self.n)
+
+
+class ViolationsView(View):
+    """Episodes with a hard violation out of ``n``, and the 95 % upper limit of the rate."""
+
+    episodes_with: int
+    n: int
+    upper95: float | None = None
+
+
+class EvaluationRowView(View):
+    """One controller in one mode, with or without shield, in one scenario."""
+
+    arm: str
+    mode: str = ""
+    shield: bool
+    scenario: str = "nominal"
+    n: int
+    returns: IntervalView = Field(alias="return")
+    violations: ViolationsView
+    interventions_per_100_steps: float | None = None
+    margins_min: dict[str, float | None] = {}
+
+
+class ArmView(View):
+    """Names a controller and its mode."""
+
+    arm: str
+    mode: str = ""
+    shield: bool = True
+
+
+class VerdictView(View):
+    """The offline verdict against the incumbent."""
+
+    candidate: ArmView | None = None
+    difference: IntervalView | None = None
+    result: Literal["pass", "fail", "inconclusive"]
+    margin: float | None = None
+
+
+class ChoiceView(View):
+    """One deployment setting that was tried."""
+
+    label: str
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class DeploymentView(View):
+    """How the policy samples its actions in the plant."""
+
+    noise_scale: float | None = None
+    method: str = ""
+    steps: int | None = None
+    chosen_from: tuple[ChoiceView, ...] = ()
+
+
+class EvaluationView(View):
+    """evaluation.json."""
+
+    schema_version: Literal[1]
+    plant: str
+    command: str = ""
+    seed: int | None = None
+    episodes: int | None = None
+    scenarios: tuple[Any, ...] = ()
+    rows: tuple[EvaluationRowView, ...]
+    verdict: VerdictView | None = None
+    deployment: DeploymentView | None = None
+    comparison: tuple[str, ...] = ()
+
+    @field_validator("comparison", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        if value is None:
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, dict):
+            return tuple(str(folder) for folder in value.values())
+        if isinstance(value, list | tuple):
+            return tuple(str(v.get("run") or v.get("path") or v) if isinstance(v, dict) else str(v) for v in value)
+        return value
+
+
+class GateResultView(View):
+    """A gate's verdict in a roll-out."""
+
+    stage: str = ""
+    authority: float | None = None
+    name: str
+    kind: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    criterion: str = ""
+    n: int = 0
+    verdict: Literal["pass", "fail", "inconclusive"]
+
+
+class TransitionView(View):
+    """A change of stage."""
+
+    seq: int | None = None
+    episode: int | None = None
+    step: int | None = None
+    from_stage: str = ""
+    to_stage: str = ""
+    authority: float | None = None
+    reason: str = ""
+
+
+class StageKpiView(View):
+    """Returns of both arms in one stage."""
+
+    incumbent: IntervalView | None = None
+    policy: IntervalView | None = None
+    difference: IntervalView | None = None
+
+
+class RolloutView(View):
+    """rollout.json."""
+
+    schema_version: Literal[1]
+    plant: str
+    command: str = ""
+    seed: int | None = None
+    final_stage: str
+    final_authority: float | None = None
+    episodes: int | None = None
+    gates: tuple[GateResultView, ...] = ()
+    transitions: tuple[TransitionView, ...] = ()
+    guards: tuple[dict[str, Any], ...] = ()
+    blocks: dict[str, int] = {}
+    kpi: dict[str, StageKpiView] = {}
