@@ -172,6 +172,8 @@ def _explain(problem: str, text: str, line: int) -> tuple[str, str]:
         return problem, "Indent keys of one level alike; put texts with `: ` in quotes."
     if "could not find expected ':'" in problem or "expected ',' or" in problem:
         return problem, "Put `: ` after each key, `, ` between items, and close every bracket and quote (look at the line before, too)."
+    if "cannot start any token" in problem:
+        return problem, "Put a text that starts with %, @ or ` in quotes."
     if "undefined alias" in problem:
         return problem, "Put a text that starts with `*` in quotes."
     if "another document" in problem:
