@@ -1,4 +1,4 @@
-"""What a figure shows, as data: series, limits and intervals with phrases for labels. Drawn in :mod:`fpo_pilot.reporting.figures`."""
+"""What a figure shows, as data: series, limits and intervals, with phrases for labels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Literal
 
 from fpo_pilot.reporting.phrases import Phrase
 
-Role = Literal["policy", "incumbent", "compared", "best", "plain"]
+Role = Literal["policy", "incumbent", "compared", "best", "target", "plain"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line. ``steps`` draws it as held values; ``faint`` as a thin line behind the others."""
+    """A line. ``held`` draws it as held values; ``faint`` as a thin line behind the others."""
 
     label: Phrase
     x: tuple[float, ...]
@@ -34,7 +34,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. ``targets`` is drawn as a set point: dotted, black."""
+    """One pair of axes. ``target`` is its set point."""
 
     y_label: Phrase
     series: tuple[Series, ...]

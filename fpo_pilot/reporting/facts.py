@@ -1,0 +1,138 @@
+"""Figures that several sections need, each computed once: violations, least margins, interventions, faults tested."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+from scipy.stats import beta
+
+from fpo_pilot.reporting.labels import candidate_of, candidate_row
+from fpo_pilot.reporting.run_folder import Run, numbers, strings
+from fpo_pilot.reporting.views import EvaluationRowView, LimitView
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class LeastMargin:
+    """The smallest distance to a limit that was seen, and the span it is judged against."""
+
+    limit: LimitView
+    value: float
+    fraction: float
+
+
+def upper_rate(events: int, n: int) -> float:
+    """Upper 95 % limit of a rate after ``events`` in ``n`` (Clopper–Pearson, one-sided, a single look)."""
+    if n <= 0 or events >= n:
+        return 1.0
+    return float(beta.ppf(CONFIDENCE, events + 1, n - events))
+
+
+def worst_candidate_row(run: Run) -> EvaluationRowView | None:
+    """The candidate's shielded row with most violations over all scenarios: the one a decision must rest on."""
+    if run.evaluation is None or candidate_of(run.evaluation) is None:
+        return None
+    arm, mode = candidate_of(run.evaluation) or ("", "")
+    rows = [row for row in run.evaluation.rows if (row.arm, row.mode, row.shield) == (arm, mode, True)]
+    return max(rows, key=lambda row: row.violations.episodes_with, default=candidate_row(run.evaluation))
+
+
+def least_margins(run: Run) -> tuple[LeastMargin, ...]:
+    """For each limit the candidate's least margin behind the shield, smallest share of the signal's range first."""
+    evaluation, safety, plant = run.evaluation, run.manifest.safety_spec, run.manifest.plant_spec
+    candidate = candidate_of(evaluation) if evaluation is not None else None
+    if evaluation is None or safety is None or candidate is None:
+        return ()
+    found = []
+    for limit in safety.limits:
+        seen = [
+            row.margins_min.get(limit.id)
+            for row in evaluation.rows
+            if (row.arm, row.mode, row.shield) == (*candidate, True)
+        ]
+        values = [value for value in seen if value is not None and math.isfinite(value)]
+        signal = plant.signals.get(limit.signal)
+        if values and signal is not None:
+            span = signal.range[1] - signal.range[0]
+            found.append(LeastMargin(limit, min(values), min(values) / span if span > 0 else math.nan))
+    return tuple(sorted(found, key=lambda margin: (margin.limit.kind != "hard", margin.fraction)))
+
+
+def has_sensor_fault(run: Run) -> bool:
+    """Whether any scenario of the evaluation, or a guard of the roll-out, had to do with a faulty sensor."""
+    if run.evaluation is not None and any(_faults(scenario) for scenario in run.evaluation.scenarios):
+        return True
+    if run.events is None:
+        return False
+    return any("integrity" in reason or "sensor" in reason for reason in guard_reasons(run))
+
+
+def _faults(scenario: Any) -> bool:
+    return isinstance(scenario, dict) and bool(scenario.get("faults"))
+
+
+def scenario_names(run: Run) -> tuple[str, ...]:
+    """Conditions that were evaluated, in order."""
+    if run.evaluation is None:
+        return ()
+    return tuple(dict.fromkeys(row.scenario or "nominal" for row in run.evaluation.rows))
+
+
+def guard_reasons(run: Run) -> tuple[str, ...]:
+    """Reasons of the guards that fired in the roll-out, in order."""
+    if run.events is None:
+        return ()
+    kinds, reasons = strings(run.events, "kind"), strings(run.events, "reason")
+    return tuple(reason for kind, reason in zip(kinds, reasons, strict=True) if kind == "guard")
+
+
+def candidate_returns(run: Run) -> np.ndarray:
+    """The candidate's returns behind the shield, all scenarios, from episodes.parquet."""
+    if run.episodes is None or run.evaluation is None or candidate_of(run.evaluation) is None:
+        return np.array([])
+    candidate = candidate_of(run.evaluation)
+    arms, modes = strings(run.episodes, "arm"), strings(run.episodes, "mode")
+    shields = run.episodes["shield"].to_pylist()
+    keep = [(arm, mode) == candidate and bool(on) for arm, mode, on in zip(arms, modes, shields, strict=True)]
+    return np.array(numbers(run.episodes, "return"))[np.array(keep, dtype=bool)]
+
+
+def reasons_of_stage(run: Run, stage: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[tuple[str, str], int]]:
+    """Count logged steps with each shield reason, and all logged steps, for each (arm, mode) behind the shield."""
+    table = run.steps(stage, ["arm", "mode", "shield", "shield.reasons"], None)
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    steps: dict[tuple[str, str], int] = {}
+    if table is None or "shield.reasons" not in table.schema.names:
+        return counts, steps
+    shields = table["shield"].to_pylist() if "shield" in table.schema.names else [True] * table.num_rows
+    rows = zip(strings(table, "arm"), strings(table, "mode"), shields, table["shield.reasons"].to_pylist(), strict=True)
+    for arm, mode, on, reasons in rows:
+        if not on:
+            continue
+        steps[arm, mode] = steps.get((arm, mode), 0) + 1
+        counter = counts.setdefault((arm, mode), Counter())
+        counter.update(sorted({_code(reason) for reason in reasons or ()}))
+    return counts, steps
+
+
+def _code(reason: Any) -> str:
+    """A reason is a code, or a record whose first text is the code."""
+    if isinstance(reason, dict):
+        return next((str(value) for value in reason.values() if value), "?")
+    return str(reason)
+
+
+def only_rows(**equal: object) -> ds.Expression:
+    """A filter for a step log: every named column equals its value."""
+    expression = None
+    for name, value in equal.items():
+        clause = ds.field(name) == value
+        expression = clause if expression is None else expression & clause
+    assert expression is not None
+    return expression

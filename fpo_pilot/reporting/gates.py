@@ -1,0 +1,125 @@
+"""The gate table: the offline verdict and the last result of every gate of a roll-out."""
+
+from __future__ import annotations
+
+from fpo_pilot.reporting.labels import stage_label
+from fpo_pilot.reporting.page import Cell, Column, Mark, Row, Source, Stack, Table
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, percent, say
+from fpo_pilot.reporting.run_folder import Run
+from fpo_pilot.reporting.views import GateResultView, GateSpecView, SafetyView
+
+EVENTS = ("hard_violation", "outside_band", "intervention", "infeasible")
+
+
+def last_results(run: Run) -> tuple[GateResultView, ...]:
+    """The last result of each gate in each stage and authority, in the order in which the gates were first looked at."""
+    if run.rollout is None:
+        return ()
+    last: dict[tuple[str, float | None, str], GateResultView] = {}
+    for result in run.rollout.gates:
+        last[result.stage, result.authority, result.name] = result
+    return tuple(last.values())
+
+
+def gate_table(run: Run) -> Table | None:
+    """Value, confidence limits, criterion and verdict of every gate; ``None`` where nothing was judged yet."""
+    rows: list[Row] = []
+    sources: list[Source] = []
+    if run.evaluation is not None and run.evaluation.verdict is not None:
+        rows.append(_offline_row(run))
+        sources.append(Source("evaluation.json", ("verdict.difference", "verdict.result")))
+    results = last_results(run)
+    if results:
+        rows += [_gate_row(result, run.manifest.safety_spec) for result in results]
+        sources.append(Source("rollout.json", ("gates",)))
+    if not rows:
+        return None
+    return Table(
+        id="gates",
+        caption=say("gates.caption"),
+        columns=(
+            Column(say("gates.column_stage")),
+            Column(say("gates.column_gate")),
+            Column(say("gates.column_value"), numeric=True),
+            Column(say("gates.column_limits"), numeric=True),
+            Column(say("gates.column_criterion")),
+            Column(say("gates.column_n"), numeric=True),
+            Column(say("gates.column_verdict")),
+        ),
+        rows=tuple(rows),
+        sources=tuple(sources),
+        notes=(say("gates.note_inconclusive"),) if any(_is_open(row) for row in rows) else (),
+    )
+
+
+def _is_open(row: Row) -> bool:
+    return any(isinstance(cell, Mark) and cell.outcome == "inconclusive" for cell in row.cells)
+
+
+def _offline_row(run: Run) -> Row:
+    assert run.evaluation is not None
+    verdict = run.evaluation.verdict
+    assert verdict is not None
+    difference = verdict.difference
+    margin = verdict.margin or 0.0
+    return Row(
+        (
+            stage_label("offline"),
+            say("gates.saving"),
+            Number(difference.mean if difference else None, signed=True),
+            _limits(difference.low if difference else None, difference.high if difference else None),
+            say("criterion.non_inferior", margin=Number(-margin)),
+            Number(difference.n if difference else None),
+            Mark(verdict.result),
+        )
+    )
+
+
+def _gate_row(result: GateResultView, safety: SafetyView | None) -> Row:
+    spec = _spec_of(result, safety)
+    stage: Cell = stage_label(result.stage)
+    if result.authority is not None and result.stage == "bounded":
+        stage = Stack((stage_label(result.stage), say("gates.beta", beta=result.authority)))
+    is_rate = result.kind == "rate" or (spec is not None and spec.kind == "rate")
+    if is_rate:
+        value: Phrase = percent(result.value)
+        limits: Phrase = say("gates.below", limit=percent(result.high, round_up=True)) if result.high is not None else Number(None)
+    else:
+        value = Number(result.value, signed=True)
+        limits = _limits(result.low, result.high)
+    return Row((stage, _name(result, spec), value, limits, _criterion(result, spec), Number(result.n), Mark(result.verdict)))
+
+
+def _name(result: GateResultView, spec: GateSpecView | None) -> Cell:
+    observed = spec is not None and spec.mode == "observe"
+    if spec is not None and spec.kind == "rate" and spec.event in EVENTS:
+        name: Phrase = Message(f"gates.event_{spec.event}")
+    elif spec is not None and spec.kind == "difference":
+        name = say("gates.saving")
+    else:
+        return Verbatim(result.name)
+    return Stack((name, say("gates.observe_only"))) if observed else name
+
+
+def _criterion(result: GateResultView, spec: GateSpecView | None) -> Phrase:
+    if spec is not None and spec.kind == "rate" and spec.limit_rate is not None:
+        return say("criterion.rate", limit=percent(spec.limit_rate), confidence=percent(spec.confidence, digits=3))
+    if spec is not None and spec.kind == "difference":
+        margin = spec.margin or 0.0
+        return say("criterion.superior") if spec.superior else say("criterion.non_inferior", margin=Number(-margin))
+    return Verbatim(result.criterion)
+
+
+def _spec_of(result: GateResultView, safety: SafetyView | None) -> GateSpecView | None:
+    stages = safety.stages if safety is not None else ()
+    for stage in stages:
+        for gate in stage.gates:
+            if stage.name == result.stage and gate.id == result.name:
+                return gate
+    return None
+
+
+def _limits(low: float | None, high: float | None) -> Phrase:
+    if low is None or high is None:
+        return Number(None)
+    return say("interval.limits", low=Number(low), high=Number(high))

@@ -1,0 +1,244 @@
+"""Section 3: violations, least margins, what the shield altered and why, and hazards with what guards them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fpo_pilot.reporting.facts import LeastMargin, least_margins, reasons_of_stage, upper_rate
+from fpo_pilot.reporting.kpi import ordered_rows
+from fpo_pilot.reporting.labels import (
+    arm_label,
+    candidate_of,
+    controller_label,
+    limit_range,
+    mode_label,
+    reason_label,
+    scenario_label,
+    shield_label,
+    stage_label,
+)
+from fpo_pilot.reporting.page import Block, Cell, Column, Notice, Paragraph, Row, Section, Source, Stack, Table
+from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, percent, say
+from fpo_pilot.reporting.run_folder import Run, numbers, strings
+from fpo_pilot.reporting.views import SafetyView, TextView
+
+
+def safety_section(run: Run) -> Section:
+    """Build the section; each missing part says so."""
+    blocks: list[Block] = [Paragraph(say("safety.intro"))]
+    if run.evaluation is None:
+        blocks.append(Notice(say("notice.no_evaluation")))
+    else:
+        blocks.append(violation_table(run))
+    blocks += [table for table in (block_table(run), margin_table(run), intervention_table(run)) if table is not None]
+    safety = run.manifest.safety_spec
+    if safety is None:
+        blocks.append(Notice(say("notice.no_safety_spec")))
+    elif safety.hazards:
+        blocks.append(hazard_table(run, safety))
+    return Section("safety", say("safety.title"), tuple(blocks))
+
+
+def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
+    """``0 of 59 episodes; with 95 % confidence fewer than 5 %``: never "no violations"."""
+    bound = upper_rate(events, n) if upper is None else upper
+    return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
+
+
+def violation_table(run: Run) -> Table:
+    """Episodes with a hard violation, with the upper limit of the rate, and interventions, for every controller."""
+    evaluation = run.evaluation
+    rows = []
+    candidate = candidate_of(evaluation) if evaluation is not None else None
+    for row in ordered_rows(evaluation) if evaluation is not None else ():
+        seen = row.violations
+        cells = (
+            arm_label(row.arm),
+            mode_label(row.mode),
+            shield_label(row.shield),
+            scenario_label(row.scenario),
+            rate_phrase(seen.episodes_with, seen.n, seen.upper95, "episodes"),
+            Number(row.interventions_per_100_steps if row.shield else None),
+        )
+        is_candidate = (row.arm, row.mode) == candidate and row.shield
+        rows.append(Row(cells, "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield else "plain"))
+    return Table(
+        id="violations",
+        caption=say("safety.violations_caption"),
+        columns=(
+            Column(say("kpi.column_controller")),
+            Column(say("kpi.column_mode")),
+            Column(say("kpi.column_shield")),
+            Column(say("kpi.column_scenario")),
+            Column(say("safety.column_violations")),
+            Column(say("safety.column_interventions"), numeric=True),
+        ),
+        rows=tuple(rows),
+        sources=(
+            Source("evaluation.json", ("rows.violations", "rows.interventions_per_100_steps")),
+            Source("episodes.parquet", ("violations_hard", "interventions", "steps")),
+        ),
+        notes=(say("safety.note_off"),),
+    )
+
+
+def block_table(run: Run) -> Table | None:
+    """Blocks of the roll-out with a hard violation, by stage and by who was in charge."""
+    if run.blocks is None or run.blocks.num_rows == 0:
+        return None
+    hard = numbers(run.blocks, "violations_hard")
+    altered = numbers(run.blocks, "interventions") or [float("nan")] * len(hard)
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for stage, arm, v, i in zip(strings(run.blocks, "stage"), strings(run.blocks, "arm"), hard, altered, strict=True):
+        groups.setdefault((stage, arm), []).append((v, i))
+    rows = []
+    for (stage, arm), values in groups.items():
+        events, n = sum(v > 0 for v, _ in values), len(values)
+        cells = (
+            stage_label(stage),
+            arm_label(arm),
+            rate_phrase(events, n, None, "blocks"),
+            Number(sum(i for _, i in values)),
+        )
+        rows.append(Row(cells, "policy" if arm == "policy" else "plain"))
+    return Table(
+        id="blocks",
+        caption=say("safety.blocks_caption"),
+        columns=(
+            Column(say("gates.column_stage")),
+            Column(say("safety.column_arm")),
+            Column(say("safety.column_violations")),
+            Column(say("safety.column_altered"), numeric=True),
+        ),
+        rows=tuple(rows),
+        sources=(Source("blocks.parquet", ("stage", "arm", "violations_hard", "interventions")),),
+        notes=(say("safety.note_single_look"),),
+    )
+
+
+def margin_table(run: Run) -> Table | None:
+    """The candidate's least margin to every limit, over all its episodes behind the shield."""
+    margins = least_margins(run)
+    if not margins or run.evaluation is None:
+        return None
+    candidate = candidate_of(run.evaluation) or ("", "")
+    return Table(
+        id="margins",
+        caption=say("safety.margins_caption", controller=controller_label(*candidate)),
+        columns=(
+            Column(say("safety.column_limit")),
+            Column(say("safety.column_kind")),
+            Column(say("safety.column_range")),
+            Column(say("safety.column_margin"), numeric=True),
+            Column(say("safety.column_share"), numeric=True),
+        ),
+        rows=tuple(_margin_row(margin, run) for margin in margins),
+        sources=(
+            Source("evaluation.json", ("rows.margins_min",)),
+            Source("episodes.parquet", tuple(f"margin_min.{margin.limit.id}" for margin in margins)),
+        ),
+        notes=(say("safety.note_margin"),),
+    )
+
+
+def _margin_row(margin: LeastMargin, run: Run) -> Row:
+    unit = run.manifest.plant_spec.signals[margin.limit.signal].unit
+    return Row(
+        (
+            Verbatim(margin.limit.id),
+            say(f"limit.{margin.limit.kind}"),
+            limit_range(margin.limit, run.manifest.plant_spec),
+            Number(margin.value, unit),
+            Number(100.0 * margin.fraction, "%", 2),
+        )
+    )
+
+
+def intervention_table(run: Run) -> Table | None:
+    """Logged steps that the shield altered, by reason, for each stage and controller."""
+    rows: list[Row] = []
+    columns = ("shield.reasons", "arm", "mode", "shield")
+    files = []
+    for stage in run.logged_stages():
+        counts, steps = reasons_of_stage(run, stage)
+        if counts:
+            files.append(f"steps/stage={stage}")
+        for (arm, mode), counter in sorted(counts.items()):
+            if arm in ("flow", "gaussian_ppo", "policy", "incumbent", "fpo"):
+                rows += _reason_rows(stage, arm, mode, counter, steps[arm, mode])
+    if not rows:
+        return None
+    return Table(
+        id="interventions",
+        caption=say("safety.interventions_caption"),
+        columns=(
+            Column(say("gates.column_stage")),
+            Column(say("kpi.column_controller")),
+            Column(say("safety.column_reason")),
+            Column(say("safety.column_steps"), numeric=True),
+            Column(say("safety.column_per100"), numeric=True),
+        ),
+        rows=tuple(rows),
+        sources=tuple(Source(file, columns) for file in files),
+        notes=(say("safety.note_reasons"),),
+    )
+
+
+def _reason_rows(stage: str, arm: str, mode: str, counter: Counter[str], steps: int) -> list[Row]:
+    head: tuple[Cell, Cell] = (stage_label(stage), controller_label(arm, mode))
+    total: Cell = say("safety.of_steps", n=steps)
+    if not counter:
+        return [Row((*head, say("safety.not_altered"), total, Number(0.0)))]
+    ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        Row((*head, reason_label(reason), say("safety.steps_of", count=count, n=steps), Number(100.0 * count / steps)))
+        for reason, count in ordered
+    ]
+
+
+def hazard_table(run: Run, safety: SafetyView) -> Table:
+    """Each hazard with its cause and consequence, and the limits and interlocks that guard it."""
+    margins = {margin.limit.id: margin for margin in least_margins(run)}
+    rows = []
+    for name, hazard in safety.hazards.items():
+        guards: list[Phrase] = []
+        for limit in safety.limits:
+            if limit.hazard == name:
+                guards.append(say("safety.guard_limit", id=limit.id, range=limit_range(limit, run.manifest.plant_spec)))
+                if limit.id in margins:
+                    unit = run.manifest.plant_spec.signals[limit.signal].unit
+                    guards.append(say("safety.guard_margin", value=Number(margins[limit.id].value, unit)))
+        guards += [
+            say("safety.guard_interlock", id=interlock.id, trip=interlock.trip_when)
+            for interlock in safety.interlocks
+            if interlock.hazard == name
+        ]
+        title = Stack((Verbatim(name), _text(hazard.title)))
+        rank = say("safety.rank", severity=hazard.severity, likelihood=hazard.likelihood)
+        story = Stack(
+            (
+                _text(hazard.deviation),
+                say("safety.cause", cause=_text(hazard.cause)),
+                say("safety.consequence", consequence=_text(hazard.consequence)),
+            )
+        )
+        safeguard = _text(hazard.safeguard)
+        rows.append(Row((title, story, safeguard, rank, Stack(tuple(guards) or (Message("safety.unguarded"),)))))
+    return Table(
+        id="hazards",
+        caption=say("safety.hazards_caption"),
+        columns=(
+            Column(say("safety.column_hazard")),
+            Column(say("safety.column_story")),
+            Column(say("safety.column_safeguard")),
+            Column(say("safety.column_rank")),
+            Column(say("safety.column_guards")),
+        ),
+        rows=tuple(rows),
+        sources=(Source("manifest.json", ("safety_spec.hazards", "safety_spec.limits", "safety_spec.interlocks")),),
+    )
+
+
+
+def _text(text: TextView) -> Bilingual:
+    return Bilingual(text.en, text.ja)

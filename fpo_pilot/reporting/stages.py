@@ -1,0 +1,194 @@
+"""Section 5: the roll-out as a time line: stages, authority, guards, gates and what each stage was worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fpo_pilot.reporting.drawing import StageEvent, StageLine, StageSpan
+from fpo_pilot.reporting.labels import stage_label
+from fpo_pilot.reporting.page import Block, Column, Figure, Notice, Paragraph, Row, Section, Source, Table
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, percent, say
+from fpo_pilot.reporting.run_folder import Run, numbers, strings
+from fpo_pilot.reporting.views import IntervalView, RolloutView
+
+MOST_EVENTS = 40
+SHOWN_KINDS = ("transition", "guard", "note")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One row of events.parquet that people read."""
+
+    seq: float
+    episode: float
+    step: float
+    kind: str
+    from_stage: str
+    to_stage: str
+    authority_from: float
+    authority_to: float
+    reason: str
+
+
+def stages_section(run: Run) -> Section:
+    """Build the section; without a roll-out it says so."""
+    title = say("stages.title")
+    if run.rollout is None:
+        return Section("stages", title, (Notice(say("notice.no_rollout")),))
+    moments = read_moments(run)
+    blocks: list[Block] = [
+        Paragraph(
+            say(
+                "stages.intro",
+                stage=stage_label(run.rollout.final_stage),
+                authority=percent(run.rollout.final_authority),
+                episodes=run.rollout.episodes,
+            )
+        )
+    ]
+    figure = stage_figure(run, moments)
+    if figure is not None:
+        blocks.append(figure)
+    blocks.append(event_table(moments))
+    kpi = stage_kpi_table(run.rollout)
+    if kpi is not None:
+        blocks.append(kpi)
+    if not any(moment.kind == "guard" for moment in moments):
+        blocks.append(Paragraph(Message("stages.no_guard")))
+    return Section("stages", title, tuple(blocks))
+
+
+def read_moments(run: Run) -> list[Moment]:
+    """Transitions, guards and notes of events.parquet in the order of ``seq``."""
+    if run.events is None:
+        return []
+    names = ("seq", "episode", "step", "authority_from", "authority_to")
+    columns = {name: numbers(run.events, name) or [float("nan")] * run.events.num_rows for name in names}
+    texts = {name: strings(run.events, name) for name in ("kind", "from_stage", "to_stage", "reason")}
+    moments = [
+        Moment(**{name: columns[name][i] for name in names}, **{name: texts[name][i] for name in texts})
+        for i in range(run.events.num_rows)
+    ]
+    return sorted((m for m in moments if m.kind in SHOWN_KINDS), key=lambda m: m.seq)
+
+
+def stage_figure(run: Run, moments: list[Moment]) -> Figure | None:
+    """Authority over the episodes, from the transitions."""
+    changes = [m for m in moments if m.kind == "transition" and m.episode == m.episode]
+    if not changes or run.rollout is None:
+        return None
+    last = float(run.rollout.episodes or 0)
+    end = max(last, changes[-1].episode + 1.0)
+    starts = [0.0, *(m.episode for m in changes)]
+    stages = [changes[0].from_stage or "offline", *(m.to_stage for m in changes)]
+    authorities = [changes[0].authority_from, *(m.authority_to for m in changes)]
+    spans = []
+    for place, start in enumerate(starts):
+        stop = starts[place + 1] if place + 1 < len(starts) else end
+        authority = authorities[place]
+        if stop > start:
+            level = authority if authority == authority else 0.0
+            spans.append(StageSpan(stage_label(stages[place]), stages[place], start, stop, level))
+    guards = tuple(
+        StageEvent(m.episode, say("stages.guard_mark")) for m in moments if m.kind == "guard" and m.episode == m.episode
+    )
+    return Figure(
+        id="stage-line",
+        caption=say("stages.figure_caption"),
+        description=say("stages.figure_description", count=len(changes)),
+        drawing=StageLine(say("figure.episodes"), say("figure.authority"), tuple(spans), guards),
+        sources=(Source("events.parquet", ("kind", "episode", "to_stage", "authority_to")),),
+    )
+
+
+def event_table(moments: list[Moment]) -> Table:
+    """Every transition and guard with its reason, at most forty lines."""
+    rows = [
+        Row(
+            (
+                Number(m.seq, digits=9),
+                Message(f"stages.kind_{m.kind}"),
+                Number(m.episode),
+                Number(m.step),
+                _change(m),
+                say("stages.from_to", old=percent(m.authority_from), new=percent(m.authority_to)),
+                event_reason(m.reason),
+            )
+        )
+        for m in moments[:MOST_EVENTS]
+    ]
+    notes: tuple[Phrase, ...] = (say("stages.note_seq"),)
+    if len(moments) > MOST_EVENTS:
+        notes = (*notes, say("stages.note_cut", shown=MOST_EVENTS, count=len(moments)))
+    return Table(
+        id="events",
+        caption=say("stages.events_caption"),
+        columns=(
+            Column(say("stages.column_seq"), numeric=True),
+            Column(say("stages.column_kind")),
+            Column(say("stages.column_episode"), numeric=True),
+            Column(say("stages.column_step"), numeric=True),
+            Column(say("stages.column_change")),
+            Column(say("stages.column_authority")),
+            Column(say("stages.column_reason")),
+        ),
+        rows=tuple(rows),
+        sources=(Source("events.parquet", ("seq", "kind", "episode", "step", "from_stage", "to_stage", "reason")),),
+        notes=notes,
+    )
+
+
+def _change(moment: Moment) -> Phrase:
+    if not moment.to_stage or moment.from_stage == moment.to_stage:
+        return stage_label(moment.from_stage or moment.to_stage or "offline")
+    return say("stages.from_to", old=stage_label(moment.from_stage), new=stage_label(moment.to_stage))
+
+
+def event_reason(reason: str) -> Phrase:
+    """The reason as logged: a code, which every language shows alike."""
+    return Verbatim(reason) if reason else Number(None)
+
+
+def stage_kpi_table(rollout: RolloutView) -> Table | None:
+    """Cost of both arms and the difference in every stage of the roll-out."""
+    rows = []
+    for stage, kpi in rollout.kpi.items():
+        rows.append(
+            Row(
+                (
+                    stage_label(stage),
+                    _cost(kpi.incumbent),
+                    _cost(kpi.policy),
+                    _interval(kpi.difference),
+                    Number(kpi.difference.n if kpi.difference is not None else None),
+                )
+            )
+        )
+    if not rows:
+        return None
+    return Table(
+        id="stage-kpi",
+        caption=say("stages.kpi_caption"),
+        columns=(
+            Column(say("gates.column_stage")),
+            Column(say("stages.column_incumbent"), numeric=True),
+            Column(say("stages.column_policy"), numeric=True),
+            Column(say("stages.column_saving"), numeric=True),
+            Column(say("kpi.column_n"), numeric=True),
+        ),
+        rows=tuple(rows),
+        sources=(Source("rollout.json", ("kpi",)), Source("blocks.parquet", ("return", "arm", "stage"))),
+        notes=(say("stages.note_kpi"),),
+    )
+
+
+def _cost(interval: IntervalView | None) -> Phrase:
+    return Number(None) if interval is None else _interval(interval.negated())
+
+
+def _interval(interval: IntervalView | None) -> Phrase:
+    if interval is None or interval.mean is None:
+        return Number(None)
+    if interval.low is None or interval.high is None:
+        return Number(interval.mean)
+    return say("interval.full", mean=Number(interval.mean), low=Number(interval.low), high=Number(interval.high))

@@ -1,0 +1,131 @@
+"""Page one: what is asked for, why, the stage reached, the gates and the main risks."""
+
+from __future__ import annotations
+
+from fpo_pilot.reporting.facts import guard_reasons, least_margins, worst_candidate_row
+from fpo_pilot.reporting.gates import gate_table, last_results
+from fpo_pilot.reporting.labels import STAGES, candidate_of, candidate_row, controller_label, limit_range, row_of, stage_label
+from fpo_pilot.reporting.page import Outcome, StageMark, VerdictPage
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, percent, say
+from fpo_pilot.reporting.risks import main_risks
+from fpo_pilot.reporting.run_folder import Run
+
+
+def verdict_page(run: Run) -> VerdictPage:
+    """Build page one."""
+    outcome, key = decision(run)
+    gates = gate_table(run)
+    final = run.rollout.final_stage if run.rollout is not None else "offline"
+    return VerdictPage(
+        outcome=outcome,
+        decision=say(f"decision.{key}", stage=stage_label(final), authority=_authority(run)),
+        because=tuple(_because(run)),
+        stages=stage_marks(run),
+        stage_note=_stage_note(run),
+        gates=gates,
+        gates_notice=None if gates is not None else say("gates.none_yet"),
+        risks=main_risks(run),
+    )
+
+
+def decision(run: Run) -> tuple[Outcome, str]:
+    """What is asked for, as an outcome and the key of its sentence.
+
+    The first rule that applies decides: no evaluation asks for nothing; a hard violation behind the shield, a failed
+    verdict, a failed gate or a roll-back ask to keep the incumbent; whatever is inconclusive holds; only then is a step asked for.
+    """
+    if run.evaluation is None or run.evaluation.verdict is None:
+        return "inconclusive", "not_evaluated"
+    result = run.evaluation.verdict.result
+    worst = worst_candidate_row(run)
+    if worst is not None and worst.violations.episodes_with > 0:
+        return "fail", "violations"
+    if result == "fail":
+        return "fail", "not_as_good"
+    if any(gate.verdict == "fail" for gate in last_results(run)):
+        return "fail", "gate_failed"
+    if run.rollout is not None and run.rollout.final_stage == "rolled_back":
+        return "fail", "rolled_back"
+    if result == "inconclusive":
+        return "inconclusive", "not_decided"
+    if run.rollout is None:
+        return "pass", "start_rollout"
+    if run.rollout.final_stage == "full":
+        return "pass", "prepare_plant"
+    return "inconclusive", "hold_stage"
+
+
+def stage_marks(run: Run) -> tuple[StageMark, ...]:
+    """The strip of stages: those behind, the present one, those ahead."""
+    if run.evaluation is None:
+        return tuple(StageMark(stage_label(stage), "ahead") for stage in STAGES)
+    final = run.rollout.final_stage if run.rollout is not None else "offline"
+    if final in STAGES:
+        here = STAGES.index(final)
+        states = ["done" if i < here else "here" if i == here else "ahead" for i in range(len(STAGES))]
+        return tuple(StageMark(stage_label(s), state) for s, state in zip(STAGES, states, strict=True))  # type: ignore[arg-type]
+    reached = {t.from_stage for t in run.rollout.transitions} if run.rollout is not None else set()
+    marks = [StageMark(stage_label(stage), "done" if stage in reached or stage == "offline" else "ahead") for stage in STAGES]
+    return (*marks, StageMark(stage_label(final), "here"))
+
+
+def _authority(run: Run) -> Phrase:
+    return percent(run.rollout.final_authority if run.rollout is not None else None)
+
+
+def _stage_note(run: Run) -> Phrase:
+    if run.evaluation is None:
+        return say("stage_note.trained")
+    if run.rollout is None:
+        return say("stage_note.offline")
+    blocks = sum(run.rollout.blocks.values())
+    return say("stage_note.rollout", stage=stage_label(run.rollout.final_stage), authority=_authority(run), blocks=blocks)
+
+
+def _because(run: Run) -> list[Phrase]:
+    """Two to four facts that carry the decision."""
+    evaluation = run.evaluation
+    if evaluation is None:
+        return [say("because.trained_only")]
+    facts: list[Phrase] = []
+    candidate, own, incumbent = candidate_of(evaluation), candidate_row(evaluation), row_of(evaluation, "incumbent")
+    if candidate is not None and own is not None and incumbent is not None:
+        costs = {"policy": own.returns.negated().mean, "incumbent": incumbent.returns.negated().mean}
+        facts.append(
+            say(
+                "because.cost",
+                controller=controller_label(*candidate),
+                policy=Number(costs["policy"]),
+                incumbent=Number(costs["incumbent"]),
+                n=own.n,
+            )
+        )
+    difference = evaluation.verdict.difference if evaluation.verdict is not None else None
+    if difference is not None and difference.mean is not None:
+        facts.append(
+            say(
+                "because.difference",
+                mean=Number(difference.mean, signed=True),
+                low=Number(difference.low, signed=True),
+                high=Number(difference.high, signed=True),
+            )
+        )
+    facts += _safety_facts(run)
+    return facts
+
+
+def _safety_facts(run: Run) -> list[Phrase]:
+    facts: list[Phrase] = []
+    worst = worst_candidate_row(run)
+    if worst is not None:
+        seen = worst.violations
+        key = "because.violations_none" if seen.episodes_with == 0 else "because.violations"
+        facts.append(say(key, events=seen.episodes_with, n=seen.n, upper=percent(seen.upper95, round_up=True)))
+    for margin in least_margins(run)[:1]:
+        unit = run.manifest.plant_spec.signals[margin.limit.signal].unit
+        limit = limit_range(margin.limit, run.manifest.plant_spec)
+        facts.append(say("because.margin", limit=limit, value=Number(margin.value, unit)))
+    reasons = guard_reasons(run)
+    if run.rollout is not None:
+        facts.append(say("because.guards", count=len(reasons)) if reasons else Message("because.no_guard"))
+    return facts
