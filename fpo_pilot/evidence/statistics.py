@@ -1,12 +1,12 @@
 r"""Statistics of a single look at episodes or blocks; steps are never passed here, since they depend on each other.
 
 Bootstrap: bias-corrected and accelerated (Efron 1987, doi:10.1080/01621459.1987.10478410). With the bootstrap
-    distribution G of the statistic, :math:`z_0 = \Phi^{-1}(G(\hat\theta))`, the acceleration of the jackknife
-    :math:`a = \sum d_i^3 / (6 (\sum d_i^2)^{3/2})`, :math:`d_i = \bar\theta_{(\cdot)} - \hat\theta_{(i)}`, the limits
-    are :math:`G^{-1}(\Phi(z_0 + (z_0 + z) / (1 - a (z_0 + z))))` at :math:`z = \Phi^{-1}(\alpha/2)` and
-    :math:`\Phi^{-1}(1 - \alpha/2)`. Coverage of nominal 95 %, measured over 3,000 data sets: 92 %
-for 20 normal values, 92 % for 32 exponential ones, 95 % for 32 sums of varying length; 85 % for 8 exponential values,
-so an interval over fewer than 20 episodes is too narrow.
+distribution G of the statistic, :math:`z_0 = \Phi^{-1}(G(\hat\theta))`, and the acceleration of the jackknife
+:math:`a = \sum d_i^3 / (6 (\sum d_i^2)^{3/2})`, :math:`d_i = \bar\theta_{(\cdot)} - \hat\theta_{(i)}`, the limits are
+:math:`G^{-1}(\Phi(z_0 + (z_0 + z) / (1 - a (z_0 + z))))` at :math:`z = \Phi^{-1}(\alpha/2)` and
+:math:`\Phi^{-1}(1 - \alpha/2)`. Coverage of nominal 95 %, measured over 3,000 data sets: 92 % for 20 normal values,
+92 % for 32 exponential ones, 95 % for 32 sums of varying length; 85 % for 8 exponential values, so an interval over
+fewer than 20 episodes is too narrow.
 """
 
 from __future__ import annotations
