@@ -76,4 +76,3 @@ def _merged(one: Bounds, other: Bounds) -> Bounds:
 def _overlap(one: Bounds, other: Bounds) -> bool:
     """Tell whether two boxes on the same signals meet; boxes on different signals are independent, and say nothing."""
     return set(one) == set(other) and bool(_merged(one, other))
-

@@ -48,7 +48,9 @@ def read_document(file: FilePath) -> Document:
     except OSError as error:
         return _broken(file, 1, str(error.strerror), "a file that can be read", "Check the path and the permissions.")
     if len(raw) > _LARGEST_FILE:
-        return _broken(file, 1, f"{len(raw)} bytes", f"at most {_LARGEST_FILE} bytes", "A spec is written by hand: split it.")
+        return _broken(
+            file, 1, f"{len(raw)} bytes", f"at most {_LARGEST_FILE} bytes", "A spec is written by hand: split it."
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -75,9 +77,17 @@ def parse_document(text: str, file: FilePath) -> Document:
     except YAMLError as error:
         position = getattr(error, "position", 0)
         line = text[:position].count("\n") + 1
-        return _broken(file, line, "a character that YAML forbids", "printable text", "Delete the character, or save again as UTF-8.")
+        return _broken(
+            file,
+            line,
+            "a character that YAML forbids",
+            "printable text",
+            "Delete the character, or save again as UTF-8.",
+        )
     except RecursionError:
-        return _broken(file, 1, "brackets nested too deep", "at most a few levels", "Check that brackets and quotes are closed.")
+        return _broken(
+            file, 1, "brackets nested too deep", "at most a few levels", "Check that brackets and quotes are closed."
+        )
     if node is None:
         return _broken(file, 1, "an empty file", "a spec", "Start from an example: `fpo-pilot init mine --from cstr`.")
     builder = _Builder()
@@ -99,7 +109,12 @@ class _Builder:
         self.count += 1
         kind = str(node.tag).removeprefix(_TAG)
         if id(node) in self.open or self.count > _MOST_NODES:
-            return self.fault(path, "an alias that repeats without end", "values written out", "Write the values out, without aliases.")
+            return self.fault(
+                path,
+                "an alias that repeats without end",
+                "values written out",
+                "Write the values out, without aliases.",
+            )
         if kind not in {"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"}:
             return self.fault(path, f"the tag {node.tag}", "no tags", "Delete the tag: a spec is plain data.")
         self.open.add(id(node))
@@ -120,7 +135,12 @@ class _Builder:
             if kind == "merge" or not isinstance(key.value, str):
                 here = (*path, "<<" if kind == "merge" else "?")
                 self.lines[here] = line
-                self.fault(here, "a merge key" if kind == "merge" else "a list or a mapping as key", "a name", "Write the keys out.")
+                self.fault(
+                    here,
+                    "a merge key" if kind == "merge" else "a list or a mapping as key",
+                    "a name",
+                    "Write the keys out.",
+                )
                 continue
             here = (*path, key.value)
             if key.value in data:
@@ -139,7 +159,12 @@ class _Builder:
         if kind in {"int", "float"}:
             number = _number(text)
             if number is None:
-                return self.fault(path, text if len(text) < 40 else f"{text[:36]}…", "a finite number", "Write an ordinary number, such as 0.5 or 1e3.")
+                return self.fault(
+                    path,
+                    text if len(text) < 40 else f"{text[:36]}…",
+                    "a finite number",
+                    "Write an ordinary number, such as 0.5 or 1e3.",
+                )
             return number
         return text
 
@@ -171,7 +196,10 @@ def _explain(problem: str, text: str, line: int) -> tuple[str, str]:
     if "mapping values are not allowed" in problem:
         return problem, "Indent keys of one level alike; put texts with `: ` in quotes."
     if "could not find expected ':'" in problem or "expected ',' or" in problem:
-        return problem, "Put `: ` after each key, `, ` between items, and close every bracket and quote (look at the line before, too)."
+        return (
+            problem,
+            "Put `: ` after each key, `, ` between items, and close every bracket and quote (look at the line before, too).",
+        )
     if "cannot start any token" in problem:
         return problem, "Put a text that starts with %, @ or ` in quotes."
     if "undefined alias" in problem:
@@ -183,4 +211,3 @@ def _explain(problem: str, text: str, line: int) -> tuple[str, str]:
 
 def _broken(file: FilePath, line: int, found: str, expected: str, fix: str) -> Document:
     return Document(file, None, {(): line}, (Finding((), Words(found), expected, fix),))
-

@@ -48,6 +48,8 @@ def _scenario(scenario: Scenario, path: Path, plant: PlantSpec) -> Iterator[Find
             yield Finding((*here, "to_step"), fault.to_step, expected, "Correct one of the two.")
         if fault.from_step >= plant.timing.horizon:
             expected = f"a step before the horizon, {plant.timing.horizon}"
-            yield Finding((*here, "from_step"), fault.from_step, expected, "The fault would never happen: start it earlier.")
+            yield Finding(
+                (*here, "from_step"), fault.from_step, expected, "The fault would never happen: start it earlier."
+            )
     for index, disturbance in enumerate(scenario.disturbances or ()):
         yield from disturbance_findings(plant, disturbance, (*path, "disturbances", index))

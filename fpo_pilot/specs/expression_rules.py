@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from fpo_pilot.errors import Words
 from fpo_pilot.specs import units
-from fpo_pilot.specs.expression import Expression, ExpressionError, parse, unit_of
+from fpo_pilot.specs.expression import ExpressionError, parse, unit_of
 from fpo_pilot.specs.findings import Finding, Path
 from fpo_pilot.specs.plant import PlantSpec
 
@@ -33,7 +33,9 @@ def expression_findings(
     elif plain and unit != units.parse_unit("1"):
         short = units.name(unit)
         example = f"({text}) / 0.3 [{short}]"
-        yield Finding(path, Words(f"{text!r} in {short}"), "a number without a unit", f"Divide by a scale, as in `{example}`.")
+        yield Finding(
+            path, Words(f"{text!r} in {short}"), "a number without a unit", f"Divide by a scale, as in `{example}`."
+        )
 
 
 def signal_units(plant: PlantSpec) -> dict[str, str]:

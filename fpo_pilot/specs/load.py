@@ -143,9 +143,10 @@ def _load(
         top = Words(f"a {'list' if isinstance(document.data, list) else 'single value'}")
         findings.append(Finding((), top, "a mapping of keys to values", "Start from an example: `fpo-pilot init`."))
     if findings or built is None:
-        raise SpecErrors(_placed(finding, document.line(finding.path), file) for finding in sorted(
-            findings, key=lambda finding: finding.line or document.line(finding.path)
-        ))
+        raise SpecErrors(
+            _placed(finding, document.line(finding.path), file)
+            for finding in sorted(findings, key=lambda finding: finding.line or document.line(finding.path))
+        )
     return built
 
 

@@ -38,9 +38,13 @@ def plant_findings(plant: PlantSpec, folder: FilePath | None = None) -> Iterator
         yield from _signal(plant, name, signal)
     for role, purpose in (("action", "what a policy may move"), ("state", "what the dynamics integrate")):
         if not names_of(plant, role):
-            yield Finding(("signals",), Words(f"no {role}"), f"at least one signal of role {role}", f"Declare {purpose}.")
+            yield Finding(
+                ("signals",), Words(f"no {role}"), f"at least one signal of role {role}", f"Declare {purpose}."
+            )
     if not plant.observations:
-        yield Finding(("observations",), NOTHING, "at least one observation", "Say what the policy sees, as in `- {signal: T}`.")
+        yield Finding(
+            ("observations",), NOTHING, "at least one observation", "Say what the policy sees, as in `- {signal: T}`."
+        )
     for index, term in enumerate(plant.observations):
         yield from _observation(plant, index, term)
     yield from _purpose(plant)
@@ -120,7 +124,9 @@ def disturbance_findings(plant: PlantSpec, disturbance: DisturbanceSpec, path: P
         fix = "Use `kind: impulse`, or declare a disturbance signal that the dynamics read."
         yield Finding((*path, "kind"), disturbance.kind, "impulse, since the channel is a state", fix)
     if disturbance.kind in {"periodic", "ou"} and disturbance.period_steps is None:
-        yield Finding((*path, "period_steps"), NOTHING, f"the period of a {disturbance.kind} disturbance", "Add `period_steps:`.")
+        yield Finding(
+            (*path, "period_steps"), NOTHING, f"the period of a {disturbance.kind} disturbance", "Add `period_steps:`."
+        )
     if disturbance.kind == "ramp" and disturbance.until_step is None:
         yield Finding((*path, "until_step"), NOTHING, "the step at which the ramp ends", "Add `until_step:`.")
     if disturbance.until_step is not None and disturbance.until_step <= disturbance.at_step:
@@ -135,13 +141,24 @@ def _dynamics(plant: PlantSpec, folder: FilePath) -> Iterator[Finding]:
     if not name.endswith(".py"):
         yield Finding(path, name, "a Python file, such as cstr.py", "Name the file that holds the dynamics class.")
     elif not file.is_relative_to(folder.resolve().parent):
-        yield Finding(path, name, "a file beside the spec, or of a plant beside it", "Move the file into the folder of the plant.")
+        yield Finding(
+            path, name, "a file beside the spec, or of a plant beside it", "Move the file into the folder of the plant."
+        )
     elif not file.is_file():
         near = tuple(sorted(found.name for found in folder.glob("*.py")))
-        yield Finding(path, name, f"a file that exists ({', '.join(near) or 'there is no .py file here'})",
-                      did_you_mean(name, near, f"Write {name} beside the spec."))
+        yield Finding(
+            path,
+            name,
+            f"a file that exists ({', '.join(near) or 'there is no .py file here'})",
+            did_you_mean(name, near, f"Write {name} beside the spec."),
+        )
     if not plant.dynamics.cls.isidentifier():
-        yield Finding(("dynamics", "class"), plant.dynamics.cls, "the name of a Python class", "Write the name alone, such as Cstr.")
+        yield Finding(
+            ("dynamics", "class"),
+            plant.dynamics.cls,
+            "the name of a Python class",
+            "Write the name alone, such as Cstr.",
+        )
 
 
 def _signal(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
@@ -162,10 +179,17 @@ def _signal(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
     else:
         for key in ("schedule", "steady_actions"):
             if getattr(signal, key):
-                yield Finding((*path, key), Words(f"a {key.replace('_', ' ')}"), "none: only references have one", "Delete it.")
+                yield Finding(
+                    (*path, key), Words(f"a {key.replace('_', ' ')}"), "none: only references have one", "Delete it."
+                )
     sensed = signal.role == "measurement" or (signal.role == "state" and signal.measured)
     if "sensor" in signal.model_fields_set and not sensed:
-        yield Finding((*path, "sensor"), Words("a sensor"), "none: this signal is not measured", "Delete it, or measure the signal.")
+        yield Finding(
+            (*path, "sensor"),
+            Words("a sensor"),
+            "none: this signal is not measured",
+            "Delete it, or measure the signal.",
+        )
 
 
 def _schedule(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
@@ -174,14 +198,20 @@ def _schedule(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
         yield Finding(path, NOTHING, "the values of the reference", "Add `schedule: [{step: 0, value: …}]`.")
         return
     if signal.schedule[0].step != 0:
-        yield Finding((*path, 0, "step"), signal.schedule[0].step, "0: the first value holds from the start", "Write step: 0.")
+        yield Finding(
+            (*path, 0, "step"), signal.schedule[0].step, "0: the first value holds from the start", "Write step: 0."
+        )
     for index, point in enumerate(signal.schedule):
         yield from outside_findings(point.value, signal, (*path, index, "value"))
         if index and point.step <= signal.schedule[index - 1].step:
             before = signal.schedule[index - 1].step
-            yield Finding((*path, index, "step"), point.step, f"a step after {before}", "Put the points in the order of time.")
+            yield Finding(
+                (*path, index, "step"), point.step, f"a step after {before}", "Put the points in the order of time."
+            )
         elif point.step >= plant.timing.horizon:
-            yield Finding((*path, index, "step"), point.step, f"a step before the horizon, {plant.timing.horizon}", "Delete it.")
+            yield Finding(
+                (*path, index, "step"), point.step, f"a step before the horizon, {plant.timing.horizon}", "Delete it."
+            )
     yield from _steady_actions(plant, name, signal)
 
 
@@ -191,7 +221,9 @@ def _steady_actions(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Fin
         return
     if len(signal.steady_actions) != len(signal.schedule):
         found = Words(f"{len(signal.steady_actions)} entries")
-        yield Finding(path, found, f"one for each of the {len(signal.schedule)} points of the schedule", "Add or delete entries.")
+        yield Finding(
+            path, found, f"one for each of the {len(signal.schedule)} points of the schedule", "Add or delete entries."
+        )
     actions = names_of(plant, "action")
     for index, steady in enumerate(signal.steady_actions):
         for action, value in steady.items():
@@ -205,7 +237,9 @@ def _observation(plant: PlantSpec, index: int, term: ObservationTerm) -> Iterato
     path: Path = ("observations", index)
     if (term.signal is None) == (term.term is None):
         found = NOTHING if term.signal is None else Words("both `signal` and `term`")
-        yield Finding(path, found, "exactly one of `signal` and `term`", "Write `- {signal: NAME}` or `- {term: KIND}`.")
+        yield Finding(
+            path, found, "exactly one of `signal` and `term`", "Write `- {signal: NAME}` or `- {term: KIND}`."
+        )
         return
     if term.scale is not None:
         yield from range_findings(*term.scale, (*path, "scale"))
@@ -220,9 +254,13 @@ def _observation(plant: PlantSpec, index: int, term: ObservationTerm) -> Iterato
     }
     known, required = wants_of.get(term.term, ((), False))
     if term.of is None and required:
-        yield Finding((*path, "of"), NOTHING, f"one of {', '.join(known)}", f"Add `of:`, the signal of this {term.term}.")
+        yield Finding(
+            (*path, "of"), NOTHING, f"one of {', '.join(known)}", f"Add `of:`, the signal of this {term.term}."
+        )
     elif term.of is not None and term.of not in known:
-        yield unknown((*path, "of"), term.of, known, f"a signal that {term.term or 'an observation of a signal'} can be of")
+        yield unknown(
+            (*path, "of"), term.of, known, f"a signal that {term.term or 'an observation of a signal'} can be of"
+        )
     yield from _reference(plant, term, path)
     allowed = {None: {"history"}, "preview": {"ahead"}, "setpoint_error": {"history"}, "previous_action": {"history"}}
     for key in ("ahead", "history"):
@@ -234,15 +272,23 @@ def _reference(plant: PlantSpec, term: ObservationTerm, path: Path) -> Iterator[
     references = names_of(plant, "reference")
     if term.term != "setpoint_error":
         if term.reference is not None:
-            yield Finding((*path, "reference"), term.reference, "no `reference`: it is for setpoint_error", "Delete it.")
+            yield Finding(
+                (*path, "reference"), term.reference, "no `reference`: it is for setpoint_error", "Delete it."
+            )
     elif term.reference is None:
-        yield Finding((*path, "reference"), NOTHING, f"one of {', '.join(references) or 'the references'}", "Add `reference:`.")
+        yield Finding(
+            (*path, "reference"), NOTHING, f"one of {', '.join(references) or 'the references'}", "Add `reference:`."
+        )
     elif term.reference not in references:
         yield unknown((*path, "reference"), term.reference, references, "a reference")
     elif term.of in plant.signals and not _same_unit(plant, term.of, term.reference):
         found = Words(f"{term.reference} in {plant.signals[term.reference].unit}")
-        yield Finding((*path, "reference"), found, f"a reference in {plant.signals[str(term.of)].unit}, as {term.of} is",
-                      "Declare both signals in one unit.")
+        yield Finding(
+            (*path, "reference"),
+            found,
+            f"a reference in {plant.signals[str(term.of)].unit}, as {term.of} is",
+            "Declare both signals in one unit.",
+        )
 
 
 def _same_unit(plant: PlantSpec, first: str | None, second: str) -> bool:
@@ -255,7 +301,12 @@ def _purpose(plant: PlantSpec) -> Iterator[Finding]:
     """Check rewards or goals: one of the two."""
     units = signal_units(plant)
     if plant.reward and plant.goals:
-        yield Finding(("goals",), Words("both `reward` and `goals`"), "one of the two", "Goals are compiled to a reward: delete one.")
+        yield Finding(
+            ("goals",),
+            Words("both `reward` and `goals`"),
+            "one of the two",
+            "Goals are compiled to a reward: delete one.",
+        )
     if not plant.reward and not plant.goals:
         yield Finding(("reward",), NOTHING, "`reward` or `goals`", "Say what is good: add terms of a reward, or goals.")
     yield from duplicate_findings((term.name for term in plant.reward), ("reward",), "name")
@@ -277,7 +328,12 @@ def _goal(goal: Goal, path: Path, units: dict[str, str]) -> Iterator[Finding]:
     if "drive" in given and goal.within_steps is None:
         yield Finding((*path, "within_steps"), NOTHING, "the step from which it must hold", "Add `within_steps:`.")
     if "drive" not in given and goal.within_steps is not None:
-        yield Finding((*path, "within_steps"), goal.within_steps, "no `within_steps`: it is for drive", "Delete it, or use `drive`.")
+        yield Finding(
+            (*path, "within_steps"),
+            goal.within_steps,
+            "no `within_steps`: it is for drive",
+            "Delete it, or use `drive`.",
+        )
 
 
 def _episode(plant: PlantSpec) -> Iterator[Finding]:
@@ -290,10 +346,19 @@ def _episode(plant: PlantSpec) -> Iterator[Finding]:
             yield from start_findings(start, plant.signals[name], (*path, name))
     for name in states:
         if name not in plant.episode.start:
-            yield Finding((*path, name), NOTHING, "the value of every state at the start", f"Add `{name}:` with a value in "
-                          f"{plant.signals[name].unit}, or a distribution.")
+            yield Finding(
+                (*path, name),
+                NOTHING,
+                "the value of every state at the start",
+                f"Add `{name}:` with a value in {plant.signals[name].unit}, or a distribution.",
+            )
     if plant.episode.ends_when is not None:
         units = signal_units(plant)
         yield from expression_findings(plant.episode.ends_when, ("episode", "ends_when"), units, condition=True)
     if plant.episode.randomize_parameters and not any(p.uncertainty for p in plant.parameters.values()):
-        yield Finding(("episode", "randomize_parameters"), True, "a parameter with `uncertainty`", "Declare one, or delete this line.")
+        yield Finding(
+            ("episode", "randomize_parameters"),
+            True,
+            "a parameter with `uncertainty`",
+            "Declare one, or delete this line.",
+        )

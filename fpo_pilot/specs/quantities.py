@@ -113,7 +113,9 @@ def difference(unit: Unit | None) -> Meaning:
     """Read a difference of two points on the scale of a signal."""
     if unit is None:
         return Meaning(None, "a number")
-    return Meaning(lambda value, given: units.convert_difference(value, given, unit), f"a difference in {units.name(unit)}")
+    return Meaning(
+        lambda value, given: units.convert_difference(value, given, unit), f"a difference in {units.name(unit)}"
+    )
 
 
 def rate(unit: Unit | None, period: float | None) -> Meaning:
@@ -142,7 +144,9 @@ def count(scale: Scale, place: Place) -> Meaning:
         if scale.period is not None and units.same_dimension(given, units.parse_unit("s")):
             value = units.convert_point(value, given, units.parse_unit("s")) / scale.period
             if abs(value - round(value)) > 1e-9 * max(1.0, abs(value)):
-                raise UnitError(f"this is {value:.6g} periods", "Write a whole multiple of the period, or a number of steps.")
+                raise UnitError(
+                    f"this is {value:.6g} periods", "Write a whole multiple of the period, or a number of steps."
+                )
             return round(value)
         converted = units.convert_point(value, given, units.parse_unit("step"))
         return int(converted) if converted.is_integer() else converted
@@ -152,4 +156,6 @@ def count(scale: Scale, place: Place) -> Meaning:
 
 def pure(scale: Scale, place: Place) -> Meaning:
     """Read a number without dimension; ``5 %`` is 0.05."""
-    return Meaning(lambda value, given: units.convert_point(value, given, units.parse_unit("1")), "a number without a unit")
+    return Meaning(
+        lambda value, given: units.convert_point(value, given, units.parse_unit("1")), "a number without a unit"
+    )

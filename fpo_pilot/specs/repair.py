@@ -50,7 +50,9 @@ def checked(
         return None, fresh
     known = (*aside, *ignore)
     found = [finding._replace(path=_original(rest, finding.path)) for finding in rules(built)]
-    return None, fresh + [finding for finding in found if not any(either_contains(finding.path, path) for path in known)]
+    return None, fresh + [
+        finding for finding in found if not any(either_contains(finding.path, path) for path in known)
+    ]
 
 
 def _compact(data: Any) -> Any:
@@ -68,7 +70,11 @@ def _original(data: Any, path: Path) -> Path:
             kept = [index for index, item in enumerate(here) if item is not _GONE]
             result[position] = kept[part] if part < len(kept) else part
         part = result[position]
-        holds = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int) and part < len(here)
+        holds = (
+            part in here
+            if isinstance(here, dict)
+            else isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
         here = here[part] if holds else None
     return tuple(result)
 
@@ -78,7 +84,11 @@ def _set_aside(data: Any, path: Path, aside: list[Path]) -> bool:
     chain: list[Any] = [data]
     for part in path:
         here = chain[-1]
-        holds = part in here if isinstance(here, dict) else isinstance(here, list) and isinstance(part, int) and part < len(here)
+        holds = (
+            part in here
+            if isinstance(here, dict)
+            else isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
         if not holds or here[part] is _GONE:
             break
         chain.append(here[part])

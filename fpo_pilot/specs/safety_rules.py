@@ -37,7 +37,12 @@ _STAGES = ("shadow", "bounded", "full")
 def safety_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
     """Find everything that is wrong with a safety spec whose fields are sound one by one."""
     if safety.plant != plant.plant.id:
-        yield Finding(("plant",), safety.plant, f"{plant.plant.id}, the id in plant.yaml", "Correct the name; limits fit one plant only.")
+        yield Finding(
+            ("plant",),
+            safety.plant,
+            f"{plant.plant.id}, the id in plant.yaml",
+            "Correct the name; limits fit one plant only.",
+        )
     yield from duplicate_findings((limit.id for limit in safety.limits), ("limits",), "id")
     for index, limit in enumerate(safety.limits):
         yield from _limit(limit, ("limits", index), safety, plant)
@@ -81,7 +86,9 @@ def _soft_inside_hard(safety: SafetySpec) -> Iterator[Finding]:
                 continue
             if soft.high is not None and hard.high is not None and soft.high >= hard.high:
                 fix = "Lower the soft limit: it must warn before the hard one trips."
-                yield Finding(("limits", index, "high"), soft.high, f"below the hard limit {hard.id}, {hard.high:g}", fix)
+                yield Finding(
+                    ("limits", index, "high"), soft.high, f"below the hard limit {hard.id}, {hard.high:g}", fix
+                )
             if soft.low is not None and hard.low is not None and soft.low <= hard.low:
                 fix = "Raise the soft limit: it must warn before the hard one trips."
                 yield Finding(("limits", index, "low"), soft.low, f"above the hard limit {hard.id}, {hard.low:g}", fix)
@@ -105,7 +112,9 @@ def _action(limit: ActionLimit, path: Path, plant: PlantSpec, name: str) -> Iter
     yield from outside_findings(limit.low, signal, (*path, "low"))
     yield from outside_findings(limit.high, signal, (*path, "high"))
     if not limit.low < limit.high:
-        yield Finding((*path, "low"), limit.low, f"a value below high, {limit.high:g}", "Exchange the two, or widen the limits.")
+        yield Finding(
+            (*path, "low"), limit.low, f"a value below high, {limit.high:g}", "Exchange the two, or widen the limits."
+        )
     elif not limit.low <= limit.fallback <= limit.high:
         expected = f"a value within low and high, {limit.low:g} to {limit.high:g} {signal.unit}"
         yield Finding((*path, "fallback"), limit.fallback, expected, "Choose a safe value that the shield may send.")
@@ -124,9 +133,13 @@ def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plan
         faults += expression_findings(text, (*path, key), units, condition=True)
         faults += unobservable_findings(text, (*path, key), plant, readable)
     yield from faults
-    if not faults and can_both_hold(parse(interlock.trip_when), parse(interlock.reset_when), units, plant.timing.period):
+    if not faults and can_both_hold(
+        parse(interlock.trip_when), parse(interlock.reset_when), units, plant.timing.period
+    ):
         found = Words(f"{interlock.reset_when!r}, which can hold while {interlock.trip_when!r} holds")
-        yield Finding((*path, "reset_when"), found, "a condition on the safe side of the trip", "Leave a gap between the two.")
+        yield Finding(
+            (*path, "reset_when"), found, "a condition on the safe side of the trip", "Leave a gap between the two."
+        )
     if not interlock.set:
         yield Finding((*path, "set"), NOTHING, "the actions while latched", "Add an action and its safe value.")
     for name, value in interlock.set.items():
@@ -148,7 +161,12 @@ def _sensors(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
             yield from range_findings(*sensor.range, ("sensors", name, "range"))
         if sensor.stale_after is not None and sensor.stale_after < plant.timing.period:
             expected = f"at least the control period, {plant.timing.period:g} s"
-            yield Finding(("sensors", name, "stale_after"), sensor.stale_after, expected, "Every measurement would be stale: raise it.")
+            yield Finding(
+                ("sensors", name, "stale_after"),
+                sensor.stale_after,
+                expected,
+                "Every measurement would be stale: raise it.",
+            )
 
 
 def _controller(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
@@ -170,7 +188,12 @@ def _controller(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
             yield from _loop(loop, (*path, index), safety, plant)
     for name in actions:
         if name not in driven:
-            yield Finding(path, Words(f"nothing for {name}"), "a value or a loop for every action", f"Say what the incumbent does with {name}.")
+            yield Finding(
+                path,
+                Words(f"nothing for {name}"),
+                "a value or a loop for every action",
+                f"Say what the incumbent does with {name}.",
+            )
 
 
 def _within(value: float, limit: ActionLimit, path: Path) -> Iterator[Finding]:
@@ -187,14 +210,21 @@ def _loop(loop: ProportionalLoop | PiLoop, path: Path, safety: SafetySpec, plant
     }
     for key, known in kinds.items():
         if getattr(loop, key) not in known:
-            yield unknown((*path, key), getattr(loop, key), known, f"a {key} of the plant" if key != "action" else "an action")
+            yield unknown(
+                (*path, key), getattr(loop, key), known, f"a {key} of the plant" if key != "action" else "an action"
+            )
     if loop.action in safety.actions:
         yield from _within(loop.bias, safety.actions[loop.action], (*path, "bias"))
     if loop.measurement in plant.signals and loop.reference in plant.signals:
         measured, wanted = plant.signals[loop.measurement].unit, plant.signals[loop.reference].unit
         if not _interchangeable(measured, wanted):
             found = Words(f"{loop.reference} in {wanted}")
-            yield Finding((*path, "reference"), found, f"a reference in {measured}, as {loop.measurement} is", "Declare both in one unit.")
+            yield Finding(
+                (*path, "reference"),
+                found,
+                f"a reference in {measured}, as {loop.measurement} is",
+                "Declare both in one unit.",
+            )
 
 
 def _interchangeable(first: str, second: str) -> bool:
@@ -208,9 +238,16 @@ def _shields(safety: SafetySpec) -> Iterator[Finding]:
     yield from duplicate_findings(kinds, ("shields",), "kind")
     if not kinds or kinds[-1] != "box_rate":
         found = Words(f"{kinds[-1]} last") if kinds else NOTHING
-        yield Finding(("shields",), found, "box_rate as the last shield", "Put `- {kind: box_rate}` last: it bounds what is sent.")
+        yield Finding(
+            ("shields",), found, "box_rate as the last shield", "Put `- {kind: box_rate}` last: it bounds what is sent."
+        )
     if kinds.count("integrity") and kinds[0] != "integrity":
-        yield Finding(("shields", 0, "kind"), kinds[0], "integrity first", "No shield may look at a measurement before it is believed.")
+        yield Finding(
+            ("shields", 0, "kind"),
+            kinds[0],
+            "integrity first",
+            "No shield may look at a measurement before it is believed.",
+        )
     if safety.interlocks and "interlock" not in kinds:
         found = Words("no interlock shield")
         yield Finding(("shields",), found, "interlock, since interlocks are declared", "Add `- {kind: interlock}`.")
@@ -222,7 +259,9 @@ def _stages(safety: SafetySpec) -> Iterator[Finding]:
     unique = list(dict.fromkeys(names))
     if unique != [name for name in _STAGES if name in names]:
         expected = "the order shadow, bounded, full"
-        yield Finding(("stages",), Words(", ".join(names)), expected, "Put the stages in the order of growing authority.")
+        yield Finding(
+            ("stages",), Words(", ".join(names)), expected, "Put the stages in the order of growing authority."
+        )
     elif names and names[0] != "shadow":
         fix = "Put `shadow` first: a policy is watched before it acts."
         yield Finding(("stages", 0, "name"), names[0], "shadow as the first stage", fix)
@@ -233,7 +272,9 @@ def _stages(safety: SafetySpec) -> Iterator[Finding]:
 def _stage(stage: Stage, path: Path) -> Iterator[Finding]:
     if stage.name == "bounded":
         if not stage.authority:
-            yield Finding((*path, "authority"), NOTHING, "the levels of authority", "Add, for example, `authority: [0.1, 0.3]`.")
+            yield Finding(
+                (*path, "authority"), NOTHING, "the levels of authority", "Add, for example, `authority: [0.1, 0.3]`."
+            )
         for index, level in enumerate(stage.authority):
             if level <= (stage.authority[index - 1] if index else 0.0):
                 before = f"above {stage.authority[index - 1]:g}, the level before" if index else "above 0"
@@ -242,7 +283,12 @@ def _stage(stage: Stage, path: Path) -> Iterator[Finding]:
         fix = "Delete it: shadow has none and full has all."
         yield Finding((*path, "authority"), list(stage.authority), "no `authority`: it is for bounded", fix)
     if stage.max_blocks < stage.min_blocks:
-        yield Finding((*path, "max_blocks"), stage.max_blocks, f"at least min_blocks, {stage.min_blocks}", "Correct one of the two.")
+        yield Finding(
+            (*path, "max_blocks"),
+            stage.max_blocks,
+            f"at least min_blocks, {stage.min_blocks}",
+            "Correct one of the two.",
+        )
     yield from duplicate_findings((gate.id for gate in stage.gates), (*path, "gates"), "id")
     for index, gate in enumerate(stage.gates):
         if isinstance(gate, DifferenceGate):
@@ -250,9 +296,9 @@ def _stage(stage: Stage, path: Path) -> Iterator[Finding]:
             yield from range_findings(*gate.range, (*here, "range"))
             if gate.range[0] < gate.range[1] and not gate.range[0] < -gate.margin < gate.range[1] and gate.margin:
                 expected = f"a range that holds −margin, {-gate.margin:g}"
-                yield Finding((*here, "range"), list(gate.range), expected, "Widen it: no evidence could decide this gate.")
+                yield Finding(
+                    (*here, "range"), list(gate.range), expected, "Widen it: no evidence could decide this gate."
+                )
         elif gate.event == "outside_band" and stage.name != "shadow":
             fix = "Use it in `shadow`, where a proposal is compared with the incumbent."
             yield Finding((*path, "gates", index, "event"), gate.event, "an event of this stage", fix)
-
-

@@ -57,7 +57,12 @@ def _finding(model: type[BaseModel], data: Any, detail: ErrorDetails) -> Finding
         return Finding(path, _NOTHING, f"the key `{path[-1]}`", f"Add `{path[-1]}:`{_purpose(model, data, path)}.")
     if kind == "extra_forbidden":
         known = known_keys(model, data, path[:-1])
-        return Finding(path, Words("an unknown key"), f"one of {', '.join(known)}", did_you_mean(str(path[-1]), known, "Delete it."))
+        return Finding(
+            path,
+            Words("an unknown key"),
+            f"one of {', '.join(known)}",
+            did_you_mean(str(path[-1]), known, "Delete it."),
+        )
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
         return _wrong_variant(model, data, path, found)
     if loc and loc[-1] == "[key]":
@@ -71,7 +76,9 @@ def data_path(data: Any, loc: Sequence[str | int]) -> Path:
     path: list[str | int] = []
     here = data
     for index, part in enumerate(loc):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        ):
             path.append(part)
             here = here[part]  # type: ignore[index]
         elif part == "[key]" or (isinstance(here, dict) and part in [here.get(tag) for tag in _DISCRIMINATORS]):
@@ -96,7 +103,9 @@ def _wording(kind: str, context: dict[str, Any], found: object) -> tuple[str, st
     """Return what was expected and what to do, for pydantic's code of an error."""
     if kind == "literal_error":
         names = tuple(part.strip("'") for part in str(context["expected"]).replace(" or ", ", ").split(", "))
-        return f"one of {', '.join(names)}" if len(names) > 1 else names[0], did_you_mean(str(found), names, "Use what is expected.")
+        return f"one of {', '.join(names)}" if len(names) > 1 else names[0], did_you_mean(
+            str(found), names, "Use what is expected."
+        )
     if kind in _BOUNDS:
         bound = f"{_BOUNDS[kind]} {context[_BOUND_KEYS[kind]]:g}"
         return f"a number {bound}", f"Write a number {bound}."
@@ -122,7 +131,12 @@ def _wording(kind: str, context: dict[str, Any], found: object) -> tuple[str, st
     return str(context.get("error", kind.replace("_", " "))), "See the field's description: `fpo-pilot check --schema`."
 
 
-_BOUNDS = {"greater_than": "above", "greater_than_equal": "of at least", "less_than": "below", "less_than_equal": "of at most"}
+_BOUNDS = {
+    "greater_than": "above",
+    "greater_than_equal": "of at least",
+    "less_than": "below",
+    "less_than_equal": "of at most",
+}
 _BOUND_KEYS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 
 
@@ -162,12 +176,18 @@ def _annotation_at(annotation: Any, data: Any, path: Path) -> Any:
         models = _models(annotation)
         if models:
             here = _at(data, path[:index])
-            tagged = [m for m in models if isinstance(here, dict) and any(t in here and _literal(m, t) == here[t] for t in _DISCRIMINATORS)]
+            tagged = [
+                m
+                for m in models
+                if isinstance(here, dict) and any(t in here and _literal(m, t) == here[t] for t in _DISCRIMINATORS)
+            ]
             fields = [f for m in tagged or models for name, f in m.model_fields.items() if part in {name, f.alias}]
             annotation = fields[0].annotation if fields else None
         else:
             arguments = typing.get_args(_plain(annotation))
-            annotation = arguments[-1 if len(arguments) == 2 and arguments[1] is not Ellipsis else 0] if arguments else None
+            annotation = (
+                arguments[-1 if len(arguments) == 2 and arguments[1] is not Ellipsis else 0] if arguments else None
+            )
     return annotation
 
 

@@ -196,7 +196,12 @@ def _split_parameter_units(data: Any) -> None:
     parameters = _get(data, "parameters")
     for entry in parameters.values() if isinstance(parameters, dict) else ():
         value = _get(entry, "value")
-        if isinstance(value, str) and "unit" not in entry and (split := units.split_quantity(value)) is not None and split[1]:
+        if (
+            isinstance(value, str)
+            and "unit" not in entry
+            and (split := units.split_quantity(value)) is not None
+            and split[1]
+        ):
             entry["value"], entry["unit"] = split
 
 

@@ -26,4 +26,6 @@ def _entry(entry: TrainingSpec, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "total_steps"), entry.total_steps, expected, "Raise it: not one update fits.")
     if entry.learning_rate_end > entry.learning_rate:
         expected = f"at most learning_rate, {entry.learning_rate:g}"
-        yield Finding((*path, "learning_rate_end"), entry.learning_rate_end, expected, "Lower it: the rate only decays.")
+        yield Finding(
+            (*path, "learning_rate_end"), entry.learning_rate_end, expected, "Lower it: the rate only decays."
+        )

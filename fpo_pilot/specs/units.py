@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pint import Unit, UnitRegistry
 
-_COMMON = (
-    "K degC degF delta_degC 1 % step s min h day m cm mm km um m**2 m**3 cm**3 L mL kg g mg t mol kmol mol/L kmol/m**3 kg/m**3 g/L "
-    "L/min L/s L/h m**3/s m**3/h kg/s kg/h m/s m/s**2 N kN Pa kPa MPa bar mbar J kJ MJ kWh W kW MW V mV A mA Hz rpm rad deg rad/s N*m "
-    "kJ/h J/g/K W/K W/m**2/K 1/s 1/min 1/h K/min K/s V/step pH"
-).split()
+_COMMON = ["K", "degC", "degF", "delta_degC", "1", "%", "step", "s", "min", "h", "day", "m", "cm", "mm", "km", "um", "m**2", "m**3", "cm**3", "L", "mL", "kg", "g", "mg", "t", "mol", "kmol", "mol/L", "kmol/m**3", "kg/m**3", "g/L", "L/min", "L/s", "L/h", "m**3/s", "m**3/h", "kg/s", "kg/h", "m/s", "m/s**2", "N", "kN", "Pa", "kPa", "MPa", "bar", "mbar", "J", "kJ", "MJ", "kWh", "W", "kW", "MW", "V", "mV", "A", "mA", "Hz", "rpm", "rad", "deg", "rad/s", "N*m", "kJ/h", "J/g/K", "W/K", "W/m**2/K", "1/s", "1/min", "1/h", "K/min", "K/s", "V/step", "pH"]
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL)
 _TOKENS = re.compile(r"\s*(?:(?P<word>[^\W\d]\w*|[%°Δ]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>\*\*|[*/^()·²³⁻¹-]))")
 _SHORTHAND = re.compile(r"(?<![\w.])([^\W\d_]+)([234])(?!\w)")
@@ -58,7 +54,7 @@ def parse_unit(text: str) -> Unit:
     _refuse_odd(stripped)
     try:
         return registry().parse_units(_SHORTHAND.sub(r"\1**\2", stripped))
-    except Exception as error:  # noqa: BLE001  # pint lets errors of its tokenizer and of its evaluator through, of many classes
+    except Exception as error:  # pint lets errors of its tokenizer and of its evaluator through, of many classes
         raise UnitError(f"{text!r} is not a unit", _near(stripped)) from error
 
 
@@ -93,7 +89,9 @@ def convert_point(value: float, unit: Unit, target: Unit) -> float:
     """
     _require_same(unit, target)
     if "delta_" in str(unit) and not _is_product(unit):
-        raise UnitError(f"{unit:~} is a difference, a point on the scale is wanted", f"Write the value in {name(target)}.")
+        raise UnitError(
+            f"{unit:~} is a difference, a point on the scale is wanted", f"Write the value in {name(target)}."
+        )
     return float(registry().Quantity(value, unit).to(target).magnitude)
 
 
@@ -132,7 +130,11 @@ def near_units(text: str) -> tuple[str, ...]:
 
 def _near(text: str) -> str:
     near = near_units(text)
-    return f"Did you mean {' or '.join(near)}?" if near else "Write units as in mol/L, K, degC, L/min, m**3/h, K/step, or 1 for none."
+    return (
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else "Write units as in mol/L, K, degC, L/min, m**3/h, K/step, or 1 for none."
+    )
 
 
 def _is_product(unit: Unit) -> bool:
@@ -142,7 +144,8 @@ def _is_product(unit: Unit) -> bool:
 def _require_same(unit: Unit, target: Unit) -> None:
     if not same_dimension(unit, target):
         raise UnitError(
-            f"{name(unit)} cannot be converted to {name(target)}", f"Write the value in {name(target)} or in a unit of the same dimension."
+            f"{name(unit)} cannot be converted to {name(target)}",
+            f"Write the value in {name(target)} or in a unit of the same dimension.",
         )
 
 

@@ -46,7 +46,10 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def evaluate(
-    expression: Expression, values: Mapping[str, Any], previous: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]
+    expression: Expression,
+    values: Mapping[str, Any],
+    previous: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., Any]],
 ) -> Any:
     """Return the value of an expression: a number, or true or false for a condition.
 
@@ -74,16 +77,21 @@ def evaluate(
             left, right = value(node.left), value(node.right)
             return left & right if node.all_of else left | right
         if isinstance(node, Call):
-            return reduce(functions[node.function], map(value, node.arguments)) if len(node.arguments) > 1 else functions[
-                node.function
-            ](value(node.arguments[0]))
+            return (
+                reduce(functions[node.function], map(value, node.arguments))
+                if len(node.arguments) > 1
+                else functions[node.function](value(node.arguments[0]))
+            )
         return _OPERATORS[node.sign](value(node.left), value(node.right))
 
     return value(expression.root)
 
 
 def robustness(
-    expression: Expression, values: Mapping[str, Any], previous: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]
+    expression: Expression,
+    values: Mapping[str, Any],
+    previous: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., Any]],
 ) -> Any:
     """Return by how much a condition holds: positive when it does, negative by how much it fails.
 
@@ -98,7 +106,9 @@ def robustness(
         if isinstance(node, Comparison):
             low, high = (node.left, node.right) if node.sign in {"<", "<="} else (node.right, node.left)
             return number(high) - number(low)
-        raise ExpressionError(expression.text, 1, Words("a number"), "a condition", "Compare it with something, as in T < 350 K.")
+        raise ExpressionError(
+            expression.text, 1, Words("a number"), "a condition", "Compare it with something, as in T < 350 K."
+        )
 
     def number(node: Node) -> Any:
         return evaluate(Expression(expression.text, node, expression.bound), values, previous, functions)
@@ -108,6 +118,6 @@ def robustness(
 
 def _unbound(expression: Expression, node: Number) -> ExpressionError:
     fix = "Bind the expression to the plant's units first: bind(expression, units, period)."
-    return ExpressionError(expression.text, node.column, Words(f"{node.value:g} {node.unit}"), "a number in the unit of its signal", fix)
-
-
+    return ExpressionError(
+        expression.text, node.column, Words(f"{node.value:g} {node.unit}"), "a number in the unit of its signal", fix
+    )

@@ -39,7 +39,9 @@ _TOKEN = re.compile(
 )
 _UNIT_WORD = rf"(?:{_WORD}|%|°\w+)"
 _POWER = r"(?:(?:\*\*|\^)-?\d+(?:\.\d+)?|[²³])?"
-_UNIT = re.compile(rf"\s*(?:\[(?P<bracket>[^\]]*)\]|(?P<unit>(?:1/)?{_UNIT_WORD}{_POWER}(?:[*/·]{_UNIT_WORD}{_POWER})*))")
+_UNIT = re.compile(
+    rf"\s*(?:\[(?P<bracket>[^\]]*)\]|(?P<unit>(?:1/)?{_UNIT_WORD}{_POWER}(?:[*/·]{_UNIT_WORD}{_POWER})*))"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def parse(text: str) -> Expression:
     """
     if not text.strip() or len(text) > _LONGEST:
         found = "nothing" if not text.strip() else f"{len(text)} characters"
-        raise ExpressionError(text[:40], 1, Words(found), f"an expression of at most {_LONGEST} characters", "Split it into named terms.")
+        raise ExpressionError(
+            text[:40], 1, Words(found), f"an expression of at most {_LONGEST} characters", "Split it into named terms."
+        )
     parser = _Parser(text, _tokens(text))
     root = parser.disjunction()
     parser.require_end()
@@ -73,7 +77,11 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             column = position + len(text[position:]) - len(text[position:].lstrip()) + 1
-            fix = "Write powers as **." if text[column - 1] == "^" else "Use names, numbers, + - * / **, < <= > >=, and, or, not, ( )."
+            fix = (
+                "Write powers as **."
+                if text[column - 1] == "^"
+                else "Use names, numbers, + - * / **, < <= > >=, and, or, not, ( )."
+            )
             raise ExpressionError(text, column, text[column - 1], "a name, a number or an operator", fix)
         kind = str(match.lastgroup)
         column = match.start(kind) + 1
@@ -117,10 +125,16 @@ class _Parser:
         if token.kind == "end":
             return
         if token.text in {"==", "!="}:
-            self.fail(token, "one of < <= > >=", "Measured values are never exactly equal: write abs(a - b) < tolerance.")
+            self.fail(
+                token, "one of < <= > >=", "Measured values are never exactly equal: write abs(a - b) < tolerance."
+            )
         if token.text == ")":
             self.fail(token, "an operator or the end", "Delete it, or open a bracket before.")
-        self.fail(token, "an operator or the end", "Put an operator between two values (there is no multiplication without *).")
+        self.fail(
+            token,
+            "an operator or the end",
+            "Put an operator between two values (there is no multiplication without *).",
+        )
 
     def disjunction(self) -> Node:
         node = self.conjunction()
@@ -220,11 +234,17 @@ class _Parser:
         self.close()
         if token.text == "delta":
             if len(arguments) != 1 or not isinstance(arguments[0], Name):
-                self.fail(token, "delta(signal)", "Take the change of one signal: delta(a) - delta(b), not delta(a - b).")
+                self.fail(
+                    token, "delta(signal)", "Take the change of one signal: delta(a) - delta(b), not delta(a - b)."
+                )
             return Delta(arguments[0].name, token.column)
         wanted = FUNCTIONS[token.text]
         if (wanted is None and len(arguments) < 2) or (wanted is not None and len(arguments) != wanted):
-            self.fail(token, f"{token.text} of {wanted or 'two or more'} values", f"There are {len(arguments)}: add or delete some.")
+            self.fail(
+                token,
+                f"{token.text} of {wanted or 'two or more'} values",
+                f"There are {len(arguments)}: add or delete some.",
+            )
         return Call(token.text, tuple(self.number(argument, token) for argument in arguments), token.column)
 
     def close(self) -> None:
@@ -242,10 +262,16 @@ class _Parser:
 
     def number(self, node: Node, token: _Token) -> Node:
         if is_condition(node):
-            self.fail(token, "numbers on both sides", "A condition is true or false and cannot be computed with; use and, or, not.")
+            self.fail(
+                token,
+                "numbers on both sides",
+                "A condition is true or false and cannot be computed with; use and, or, not.",
+            )
         return node
 
     def condition(self, node: Node, token: _Token) -> Node:
         if not is_condition(node):
-            self.fail(token, "conditions on both sides", "Compare with something: `a > 1 K and b > 2 K`, not `a and b`.")
+            self.fail(
+                token, "conditions on both sides", "Compare with something: `a > 1 K and b > 2 K`, not `a and b`."
+            )
         return node

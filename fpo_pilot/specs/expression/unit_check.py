@@ -85,7 +85,9 @@ def bind(expression: Expression, signals: Mapping[str, str], period: float) -> E
     """
     if expression.bound:
         return expression
-    return Expression(expression.text, _Checker(expression.text, signals, period).whole(expression.root).node, bound=True)
+    return Expression(
+        expression.text, _Checker(expression.text, signals, period).whole(expression.root).node, bound=True
+    )
 
 
 class _Checker:
@@ -104,7 +106,11 @@ class _Checker:
         """Check an expression; a quotient without dimension becomes a plain number, a single unit such as % stays."""
         typed = self.typed(node)
         single = typed.unit == self.one or "/" not in str(typed.unit)
-        return typed if single or not units.same_dimension(typed.unit, self.one) else self.converted(typed, self.one, node.column)
+        return (
+            typed
+            if single or not units.same_dimension(typed.unit, self.one)
+            else self.converted(typed, self.one, node.column)
+        )
 
     def typed(self, node: Node) -> _Typed:
         if isinstance(node, Number):
@@ -168,7 +174,9 @@ class _Checker:
             return _joined(replace(node, left=left.node, right=right.node), left.unit, left, right)
         if node.sign == "-" and points == (True, True):
             left, right = self.agreed(left, right, node.column)
-            return _joined(replace(node, left=left.node, right=right.node), units.difference_unit(left.unit), left, right)
+            return _joined(
+                replace(node, left=left.node, right=right.node), units.difference_unit(left.unit), left, right
+            )
         point, other = (left, right) if points[0] else (right, left)
         if node.sign == "-" and points == (False, True):
             if right.constant and _is_difference(left.unit):  # (T1 - T2) - 5 degC
@@ -177,7 +185,9 @@ class _Checker:
                 return self.sum(node, self.converted(left, right.unit, node.column), right)
         elif node.sign == "-" and isinstance(left.node, Name) and isinstance(right.node, Name):
             return self.sum(node, left, self.converted(right, left.unit, node.column))
-        elif all(points) or not (_is_difference(other.unit) or (node.sign == "+" and other.constant and not other.bare)):
+        elif all(points) or not (
+            _is_difference(other.unit) or (node.sign == "+" and other.constant and not other.bare)
+        ):
             self.fail(
                 node.column,
                 f"{units.name(left.unit)} {node.sign} {units.name(right.unit)}",
@@ -188,7 +198,9 @@ class _Checker:
             shift = self.converted(other, units.difference_unit(point.unit), node.column)
             left, right = (point, shift) if points[0] else (shift, point)
             return _joined(replace(node, left=left.node, right=right.node), point.unit, left, right)
-        return self.fail(node.column, "a difference minus a temperature", "a temperature first", "Turn the subtraction round.")
+        return self.fail(
+            node.column, "a difference minus a temperature", "a temperature first", "Turn the subtraction round."
+        )
 
     def power(self, node: Arithmetic, left: _Typed, right: _Typed) -> _Typed:
         base = self.free(left, node.column)
@@ -197,12 +209,21 @@ class _Checker:
             base = self.converted(base, self.one, node.column)
             return _joined(replace(node, left=base.node, right=exponent.node), self.one, base, exponent)
         if not exponent.constant:
-            self.fail(node.column, f"{units.name(base.unit)} to a changing power", "a constant exponent", "Divide by a scale first.")
+            self.fail(
+                node.column,
+                f"{units.name(base.unit)} to a changing power",
+                "a constant exponent",
+                "Divide by a scale first.",
+            )
         try:
             power = float(evaluate(Expression(self.text, exponent.node, bound=True), {}, {}, FLOAT_FUNCTIONS))
-            return _joined(replace(node, left=base.node, right=Number(power, None, node.column)), base.unit**power, base, exponent)
+            return _joined(
+                replace(node, left=base.node, right=Number(power, None, node.column)), base.unit**power, base, exponent
+            )
         except (ArithmeticError, ValueError, TypeError):
-            return self.fail(node.column, "a power that cannot be computed", "a small constant exponent", "Write a plain number.")
+            return self.fail(
+                node.column, "a power that cannot be computed", "a small constant exponent", "Write a plain number."
+            )
 
     def call(self, node: Call) -> _Typed:
         arguments = [self.typed(argument) for argument in node.arguments]
@@ -215,7 +236,12 @@ class _Checker:
         unit = operand.unit
         if node.function in {"exp", "log"}:
             if not units.same_dimension(unit, self.one):
-                self.fail(node.column, f"{node.function} of {units.name(unit)}", "a number without dimension", "Divide by a scale first.")
+                self.fail(
+                    node.column,
+                    f"{node.function} of {units.name(unit)}",
+                    "a number without dimension",
+                    "Divide by a scale first.",
+                )
             operand = self.converted(operand, self.one, node.column)
             unit = self.one
         elif node.function == "sqrt":
@@ -229,7 +255,9 @@ class _Checker:
         if typed.constant:
             return replace(typed, unit=units.difference_unit(typed.unit))
         fix = "Subtract a reference first, as in (T - 25 degC) / 10 delta_degC."
-        return self.fail(column, f"a temperature in {units.name(typed.unit)} as a factor", "a difference of temperatures", fix)
+        return self.fail(
+            column, f"a temperature in {units.name(typed.unit)} as a factor", "a difference of temperatures", fix
+        )
 
     def agreed(self, left: _Typed, right: _Typed, column: int) -> tuple[_Typed, _Typed]:
         """Bring two sides to one unit: that of the side that is not constant, or of the left one."""
@@ -252,14 +280,26 @@ class _Checker:
             return side
         if isinstance(side.node, Number) and side.bare and side.node.value == 0.0 and not units.is_offset(target):
             return replace(side, unit=target)
-        if side.bare and (not units.same_dimension(target, self.one) or units.convert_difference(1.0, target, self.one) != 1.0):
+        if side.bare and (
+            not units.same_dimension(target, self.one) or units.convert_difference(1.0, target, self.one) != 1.0
+        ):
             wanted = units.name(target)
-            self.fail(column, "a number without a unit", f"one in {wanted}", f"Write its unit after it, as in 5 {wanted} or 5 [{wanted}].")
+            self.fail(
+                column,
+                "a number without a unit",
+                f"one in {wanted}",
+                f"Write its unit after it, as in 5 {wanted} or 5 [{wanted}].",
+            )
         if not units.same_dimension(side.unit, target):
             found = f"{units.name(side.unit)} where {units.name(target)} stands on the other side"
             self.fail(column, found, "one dimension on both sides", "Convert or divide one side, or correct its unit.")
         if _is_difference(side.unit) and units.is_offset(target):
-            self.fail(column, "a difference of temperatures", f"a temperature in {units.name(target)}", "Write temperatures in degC.")
+            self.fail(
+                column,
+                "a difference of temperatures",
+                f"a temperature in {units.name(target)}",
+                "Write temperatures in degC.",
+            )
         source = side.unit
         if units.is_offset(source) and _is_difference(target):
             if not side.constant:
