@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from fpo_pilot.reporting.drawing import Intervals, Level, Panel, Panels, Series, StageLine
 from fpo_pilot.reporting.page import Figure
-from fpo_pilot.reporting.phrases import Phrase, format_number
+from fpo_pilot.reporting.phrases import Phrase, format_declared, format_number
 from fpo_pilot.reporting.svg import Canvas, drawing_style, figure_style, new_canvas, to_svg
 from fpo_pilot.reporting.texts import Speaker
 
@@ -43,7 +43,7 @@ def _draw_panels(drawing: Panels, speaker: Speaker) -> Canvas:
     probe = new_canvas(speaker, 1.0)
     right = max([0.15, *(probe.width_of(level.label, font) + 0.25 for p in drawing.panels for level in p.levels)])
     rows = _legend_rows(probe, [label for label, _ in entries], width - 0.75, font)
-    top, bottom, gap = 0.1 + LEGEND_ROW * len(rows), 0.48, 0.38
+    top, bottom, gap = LEGEND_ROW * len(rows), 0.48, 0.38
     panel = size["panel"] if len(drawing.panels) > 1 else 2.4
     height = top + bottom + len(drawing.panels) * (panel + gap)
     canvas = new_canvas(speaker, height)
@@ -74,7 +74,7 @@ def _draw_panel(canvas: Canvas, axes: Axes, panel: Panel, font: float) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value, 4)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_declared(value)))
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.set_ylim(low, high)
     axes.set_title(canvas.token(panel.y_label), loc="left", fontsize=font, color=INK, pad=5)
@@ -206,7 +206,7 @@ def _draw_intervals(drawing: Intervals, speaker: Speaker) -> Canvas:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value, 4)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_declared(value)))
     axes.set_xlabel(canvas.token(drawing.x_label))
     return canvas
 

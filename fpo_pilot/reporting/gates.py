@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fpo_pilot.reporting.labels import stage_label
 from fpo_pilot.reporting.page import Cell, Column, Mark, Row, Source, Stack, Table
-from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, percent, say
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, percent, say
 from fpo_pilot.reporting.run_folder import Run
 from fpo_pilot.reporting.views import GateResultView, GateSpecView, SafetyView
 
@@ -68,7 +68,7 @@ def _offline_row(run: Run) -> Row:
             say("gates.saving"),
             Number(difference.mean if difference else None, signed=True),
             _limits(difference.low if difference else None, difference.high if difference else None),
-            say("criterion.non_inferior", margin=Number(-margin)),
+            say("criterion.non_inferior", margin=declared(-margin)),
             Number(difference.n if difference else None),
             Mark(verdict.result),
         )
@@ -79,7 +79,7 @@ def _gate_row(result: GateResultView, safety: SafetyView | None) -> Row:
     spec = _spec_of(result, safety)
     stage: Cell = stage_label(result.stage)
     if result.authority is not None and result.stage == "bounded":
-        stage = Stack((stage_label(result.stage), say("gates.beta", beta=result.authority)))
+        stage = Stack((stage_label(result.stage), say("gates.beta", beta=declared(result.authority))))
     is_rate = result.kind == "rate" or (spec is not None and spec.kind == "rate")
     if is_rate:
         value: Phrase = percent(result.value)
@@ -103,10 +103,10 @@ def _name(result: GateResultView, spec: GateSpecView | None) -> Cell:
 
 def _criterion(result: GateResultView, spec: GateSpecView | None) -> Phrase:
     if spec is not None and spec.kind == "rate" and spec.limit_rate is not None:
-        return say("criterion.rate", limit=percent(spec.limit_rate), confidence=percent(spec.confidence, digits=3))
+        return say("criterion.rate", limit=declared(100.0 * spec.limit_rate, "%"), confidence=declared(100.0 * spec.confidence, "%"))
     if spec is not None and spec.kind == "difference":
         margin = spec.margin or 0.0
-        return say("criterion.superior") if spec.superior else say("criterion.non_inferior", margin=Number(-margin))
+        return say("criterion.superior") if spec.superior else say("criterion.non_inferior", margin=declared(-margin))
     return Verbatim(result.criterion)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,13 +62,13 @@ def kpi_table(evaluation: EvaluationView) -> Table:
         notes.append(say("kpi.note_oracle"))
     if any(_is_point(row.returns) for row in evaluation.rows):
         notes.append(say("kpi.note_point"))
-    return Table(
+    table = Table(
         id="kpi",
         caption=say("kpi.caption"),
         columns=(
             Column(say("kpi.column_controller")),
-            Column(say("kpi.column_mode")),
-            Column(say("kpi.column_shield")),
+            Column(say("kpi.column_mode"), short=True),
+            Column(say("kpi.column_shield"), short=True),
             Column(say("kpi.column_scenario")),
             Column(say("kpi.column_n"), numeric=True),
             Column(say("kpi.column_cost"), numeric=True),
@@ -77,6 +78,20 @@ def kpi_table(evaluation: EvaluationView) -> Table:
         rows=tuple(rows),
         sources=(Source("evaluation.json", ROW_FIELDS), Source("episodes.parquet", ("return", "seed"))),
         notes=tuple(notes),
+    )
+    return without_single_condition(table, evaluation, place=3)
+
+
+def without_single_condition(table: Table, evaluation: EvaluationView, *, place: int) -> Table:
+    """Leave out the column of conditions where there is only one, and name it in a note."""
+    scenarios = {row.scenario for row in evaluation.rows}
+    if len(scenarios) != 1:
+        return table
+    return replace(
+        table,
+        columns=table.columns[:place] + table.columns[place + 1 :],
+        rows=tuple(replace(row, cells=row.cells[:place] + row.cells[place + 1 :]) for row in table.rows),
+        notes=(say("kpi.note_condition", scenario=scenario_label(scenarios.pop())), *table.notes),
     )
 
 
@@ -125,7 +140,7 @@ def kpi_figure(evaluation: EvaluationView) -> Figure | None:
         if row.scenario != first or cost.mean is None or not math.isfinite(cost.mean):
             continue
         role: Role = "incumbent" if row.arm == "incumbent" else "plain"
-        role = "policy" if (row.arm, row.mode) == candidate_of(evaluation) else role
+        role = "policy" if (row.arm, row.mode) == candidate_of(evaluation) and row.shield else role
         role = "best" if row.arm == "oracle" else role
         low = cost.mean if cost.low is None else cost.low
         high = cost.mean if cost.high is None else cost.high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, say
+from fpo_pilot.reporting.phrases import Bilingual, Message, Phrase, Verbatim, declared, say
 from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, LimitView, PlantView
 
 STAGES = ("offline", "shadow", "bounded", "full")
@@ -25,7 +25,7 @@ def mode_label(mode: str) -> Phrase:
         return say("mode.none")
     noise = re.fullmatch(r"noise\s+([0-9.]+)", mode)
     if noise:
-        return say("mode.noise", scale=float(noise.group(1)))
+        return say("mode.noise", scale=declared(float(noise.group(1))))
     return say(f"mode.{mode}") if mode in ("mean", "sampled") else Verbatim(mode)
 
 
@@ -72,9 +72,9 @@ def axis_label(name: str, plant: PlantView) -> Phrase:
 def limit_range(limit: LimitView, plant: PlantView) -> Phrase:
     """A limit as an inequality with its unit."""
     unit = plant.signals[limit.signal].unit if limit.signal in plant.signals else ""
-    low, high = Number(limit.low, unit, 4), Number(limit.high, unit, 4)
+    low, high = declared(limit.low, unit), declared(limit.high, unit)
     if limit.low is not None and limit.high is not None:
-        return say("limit.between", signal=limit.signal, low=Number(limit.low, "", 4), high=high)
+        return say("limit.between", signal=limit.signal, low=declared(limit.low), high=high)
     if limit.high is not None:
         return say("limit.below", signal=limit.signal, high=high)
     return say("limit.above", signal=limit.signal, low=low)

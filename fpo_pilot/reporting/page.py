@@ -39,10 +39,11 @@ Cell = Phrase | Mark | Stack | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; ``numeric`` ones are set flush right."""
+    """A column of a table; ``numeric`` ones are set flush right, ``short`` ones are not broken into lines."""
 
     title: Phrase
     numeric: bool = False
+    short: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _FONT_FACES = """
 """
 _FONT_USE = {
     "ja": 'html, body, table, svg { font-family: "Report", "Report Latin"; }\ncode { font-family: "Report", "Report Latin"; }\n',
-    "en": 'html, body, table, svg, code { font-family: "Report Latin", "Report"; }\n',
+    "en": 'html, body, table, svg, code { font-family: "Report Latin", "Report"; }\nhtml { font-size: 8.3pt; }\n',
 }
 
 

@@ -38,17 +38,24 @@ class Verbatim:
 
 @dataclass(frozen=True)
 class Number:
-    """A number with its unit, shown to ``digits`` significant digits (up, never down, where ``round_up``)."""
+    """A number with its unit, shown to ``digits`` significant digits (up, never down, where ``round_up``).
+
+    A count (``int``) is shown in full. A ``declared`` number is shown as short as it was written, such as 0.5.
+    """
 
     value: float | None
     unit: str = ""
     digits: int = 3
     signed: bool = False
     round_up: bool = False
+    declared: bool = False
 
     def __str__(self) -> str:
         """The number as people read it: true minus sign, thin groups of thousands, unit behind a space."""
-        shown = format_number(self.value, self.digits, signed=self.signed, round_up=self.round_up)
+        if self.declared:
+            shown = format_declared(self.value)
+        else:
+            shown = format_number(self.value, self.digits, signed=self.signed, round_up=self.round_up)
         return f"{shown}\u00a0{self.unit}" if self.unit and self.unit != "1" and shown != ABSENT else shown
 
 
@@ -58,6 +65,11 @@ Phrase = Message | Bilingual | Verbatim | Number
 def say(key: str, **values: Phrase | str | float | None) -> Message:
     """Make a message; plain strings become verbatim data, plain numbers become numbers."""
     return Message(key, {name: _phrase(value) for name, value in values.items()})
+
+
+def declared(value: float | None, unit: str = "") -> Number:
+    """A number that a spec declares or a setting that was chosen: shown as written."""
+    return Number(value, unit, declared=True)
 
 
 def percent(fraction: float | None, *, digits: int = 2, round_up: bool = False) -> Number:
@@ -77,14 +89,23 @@ def format_number(value: float | None, digits: int = 3, *, signed: bool = False,
     if magnitude != 0.0 and not 1e-4 <= magnitude < 1e7:
         mantissa, exponent = f"{magnitude:.{digits - 1}e}".split("e")
         body = f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-    elif float(value).is_integer():
+    elif isinstance(value, int) or magnitude == 0.0:
         body = f"{magnitude:,.0f}"
     else:
         decimals = max(0, digits - 1 - math.floor(math.log10(magnitude)))
         body = f"{magnitude:,.{decimals}f}"
+        if round_up and decimals:
+            body = body.rstrip("0").rstrip(".")
     zero = not any(character in "123456789∞" for character in body)
     sign = "" if zero else "−" if value < 0 else "+" if signed else ""
     return sign + body
+
+
+def format_declared(value: float | None) -> str:
+    """Format a declared number as short as it can be: 350, 0.5, 7.2×10¹⁰."""
+    if value is None or not math.isfinite(value) or (value != 0.0 and not 1e-4 <= abs(value) < 1e7):
+        return format_number(value, 3)
+    return f"{value:,.6g}".replace("-", "−") if abs(value) < 1e5 else format_number(round(value), 3)
 
 
 def _round_up(value: float, digits: int) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from fpo_pilot.reporting.facts import LeastMargin, least_margins, reasons_of_stage, upper_rate
-from fpo_pilot.reporting.kpi import ordered_rows
+from fpo_pilot.reporting.kpi import ordered_rows, without_single_condition
 from fpo_pilot.reporting.labels import (
     arm_label,
     candidate_of,
@@ -20,7 +22,7 @@ from fpo_pilot.reporting.labels import (
 from fpo_pilot.reporting.page import Block, Cell, Column, Notice, Paragraph, Row, Section, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, percent, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
-from fpo_pilot.reporting.views import SafetyView, TextView
+from fpo_pilot.reporting.views import EvaluationView, SafetyView, TextView
 
 
 def safety_section(run: Run) -> Section:
@@ -29,7 +31,8 @@ def safety_section(run: Run) -> Section:
     if run.evaluation is None:
         blocks.append(Notice(say("notice.no_evaluation")))
     else:
-        blocks.append(violation_table(run))
+        table = violation_table(run.evaluation)
+        blocks.append(without_single_condition(table, run.evaluation, place=3))
     blocks += [table for table in (block_table(run), margin_table(run), intervention_table(run)) if table is not None]
     safety = run.manifest.safety_spec
     if safety is None:
@@ -45,12 +48,11 @@ def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
     return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
 
 
-def violation_table(run: Run) -> Table:
+def violation_table(evaluation: EvaluationView) -> Table:
     """Episodes with a hard violation, with the upper limit of the rate, and interventions, for every controller."""
-    evaluation = run.evaluation
     rows = []
-    candidate = candidate_of(evaluation) if evaluation is not None else None
-    for row in ordered_rows(evaluation) if evaluation is not None else ():
+    candidate = candidate_of(evaluation)
+    for row in ordered_rows(evaluation):
         seen = row.violations
         cells = (
             arm_label(row.arm),
@@ -67,10 +69,10 @@ def violation_table(run: Run) -> Table:
         caption=say("safety.violations_caption"),
         columns=(
             Column(say("kpi.column_controller")),
-            Column(say("kpi.column_mode")),
-            Column(say("kpi.column_shield")),
+            Column(say("kpi.column_mode"), short=True),
+            Column(say("kpi.column_shield"), short=True),
             Column(say("kpi.column_scenario")),
-            Column(say("safety.column_violations")),
+            Column(say("safety.column_violations"), short=True),
             Column(say("safety.column_interventions"), numeric=True),
         ),
         rows=tuple(rows),
@@ -98,7 +100,7 @@ def block_table(run: Run) -> Table | None:
             stage_label(stage),
             arm_label(arm),
             rate_phrase(events, n, None, "blocks"),
-            Number(sum(i for _, i in values)),
+            Number(int(np.nansum([i for _, i in values]))),
         )
         rows.append(Row(cells, "policy" if arm == "policy" else "plain"))
     return Table(
@@ -107,7 +109,7 @@ def block_table(run: Run) -> Table | None:
         columns=(
             Column(say("gates.column_stage")),
             Column(say("safety.column_arm")),
-            Column(say("safety.column_violations")),
+            Column(say("safety.column_violations"), short=True),
             Column(say("safety.column_altered"), numeric=True),
         ),
         rows=tuple(rows),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fpo_pilot.reporting.drawing import StageEvent, StageLine, StageSpan
 from fpo_pilot.reporting.labels import stage_label
 from fpo_pilot.reporting.page import Block, Column, Figure, Notice, Paragraph, Row, Section, Source, Table
-from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, percent, say
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import IntervalView, RolloutView
 
@@ -41,7 +42,7 @@ def stages_section(run: Run) -> Section:
             say(
                 "stages.intro",
                 stage=stage_label(run.rollout.final_stage),
-                authority=percent(run.rollout.final_authority),
+                authority=_authority(run.rollout.final_authority),
                 episodes=run.rollout.episodes,
             )
         )
@@ -106,12 +107,12 @@ def event_table(moments: list[Moment]) -> Table:
     rows = [
         Row(
             (
-                Number(m.seq, digits=9),
+                Number(int(m.seq)),
                 Message(f"stages.kind_{m.kind}"),
-                Number(m.episode),
-                Number(m.step),
+                _count(m.episode),
+                _count(m.step),
                 _change(m),
-                say("stages.from_to", old=percent(m.authority_from), new=percent(m.authority_to)),
+                say("stages.from_to", old=_authority(m.authority_from), new=_authority(m.authority_to)),
                 event_reason(m.reason),
             )
         )
@@ -136,6 +137,10 @@ def event_table(moments: list[Moment]) -> Table:
         sources=(Source("events.parquet", ("seq", "kind", "episode", "step", "from_stage", "to_stage", "reason")),),
         notes=notes,
     )
+
+
+def _count(value: float) -> Number:
+    return Number(int(value) if math.isfinite(value) else None)
 
 
 def _change(moment: Moment) -> Phrase:
@@ -180,6 +185,10 @@ def stage_kpi_table(rollout: RolloutView) -> Table | None:
         sources=(Source("rollout.json", ("kpi",)), Source("blocks.parquet", ("return", "arm", "stage"))),
         notes=(say("stages.note_kpi"),),
     )
+
+
+def _authority(fraction: float | None) -> Number:
+    return declared(None if fraction is None else 100.0 * fraction, "%")
 
 
 def _cost(interval: IntervalView | None) -> Phrase:

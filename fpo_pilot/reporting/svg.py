@@ -95,7 +95,8 @@ def to_svg(canvas: Canvas, figure_id: str, title: str, description: str) -> Mark
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)  # the page's own fonts, not matplotlib's
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
     svg = re.sub(r'\bid="', f'id="{figure_id}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{figure_id}-", svg)
     svg = re.sub(r"\n\s*", "\n", svg)

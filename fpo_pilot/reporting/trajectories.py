@@ -11,7 +11,7 @@ from fpo_pilot.reporting.drawing import Level, Panel, Panels, Role, Series
 from fpo_pilot.reporting.facts import only_rows
 from fpo_pilot.reporting.labels import axis_label, candidate_of, controller_label, scenario_label
 from fpo_pilot.reporting.page import Figure, Source
-from fpo_pilot.reporting.phrases import Phrase, say
+from fpo_pilot.reporting.phrases import Phrase, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 
 MOST_SIGNALS = 4
@@ -49,7 +49,7 @@ def trajectory_figure(run: Run) -> Figure | None:
         return None
     scenario, seed, episodes = chosen
     paths = []
-    for (arm, mode), episode in episodes.items():
+    for (arm, mode), episode in sorted(episodes.items(), key=lambda item: item[0] != candidate):
         steps = _read(run, arm, mode, scenario, episode)
         if steps is not None and steps.num_rows > 0:
             role: Role = "policy" if (arm, mode) == candidate else "incumbent"
@@ -163,7 +163,7 @@ def _signal_panel(run: Run, name: str, paths: list[Path]) -> Panel:
     for limit in safety.limits if safety is not None else ():
         for value in (limit.low, limit.high):
             if limit.signal == name and value is not None:
-                levels.append(Level(say(f"figure.limit_{limit.kind}", value=value), value, limit.kind))
+                levels.append(Level(say(f"figure.limit_{limit.kind}", value=declared(value)), value, limit.kind))
     reference = _references(run).get(name)
     target = None
     if reference is not None and paths:
@@ -178,5 +178,5 @@ def _action_panel(run: Run, name: str, paths: list[Path]) -> Panel:
     limit = safety.actions.get(name) if safety is not None else None
     levels: tuple[Level, ...] = ()
     if limit is not None:
-        levels = tuple(Level(say("figure.limit_actuator", value=v), v, "actuator") for v in (limit.low, limit.high))
+        levels = tuple(Level(say("figure.limit_actuator", value=declared(v)), v, "actuator") for v in (limit.low, limit.high))
     return Panel(axis_label(name, plant), series, levels)

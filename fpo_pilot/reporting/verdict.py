@@ -6,7 +6,7 @@ from fpo_pilot.reporting.facts import guard_reasons, least_margins, worst_candid
 from fpo_pilot.reporting.gates import gate_table, last_results
 from fpo_pilot.reporting.labels import STAGES, candidate_of, candidate_row, controller_label, limit_range, row_of, stage_label
 from fpo_pilot.reporting.page import Outcome, StageMark, VerdictPage
-from fpo_pilot.reporting.phrases import Message, Number, Phrase, percent, say
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, declared, percent, say
 from fpo_pilot.reporting.risks import main_risks
 from fpo_pilot.reporting.run_folder import Run
 
@@ -70,7 +70,8 @@ def stage_marks(run: Run) -> tuple[StageMark, ...]:
 
 
 def _authority(run: Run) -> Phrase:
-    return percent(run.rollout.final_authority if run.rollout is not None else None)
+    fraction = run.rollout.final_authority if run.rollout is not None else None
+    return declared(None if fraction is None else 100.0 * fraction, "%")
 
 
 def _stage_note(run: Run) -> Phrase:
