@@ -71,7 +71,7 @@ class SpecError(FpoPilotError, ValueError):
         return (_rebuild, (self.where, self.found, self.expected, self.fix, self.file, self.line))
 
 
-class SpecErrors(FpoPilotError, ValueError):
+class SpecErrors(FpoPilotError, ValueError):  # noqa: N818  # a plural: many errors of one file
     """All faults of one file, in the order of their lines; one a line when printed."""
 
     def __init__(self, errors: Iterable[SpecError]) -> None:

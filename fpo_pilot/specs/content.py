@@ -1,7 +1,7 @@
 """Where specs are found: first in the project that one stands in, then in the content that ships with fpo-pilot.
 
-A project is a folder with the three content folders: ``envs/NAME/plant.yaml`` (with ``train.yaml``, ``evaluate.yaml`` where
-the defaults do not serve), ``safety/NAME.yaml`` and ``reports/``. The content that ships has the same three.
+A project is a folder with the three content folders: ``envs/NAME/plant.yaml`` (with ``train.yaml``, ``evaluate.yaml``
+where the defaults do not serve), ``safety/NAME.yaml`` and ``reports/``. The content that ships has the same three.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PLANT_FILE = "plant.yaml"
 
 
 def project_root() -> Path | None:
-    """Find the project one stands in: at or above the working folder, with ``envs/`` and ``safety/`` or ``fpo-pilot.toml``."""
+    """Find the project one stands in: at or above here, with ``envs/`` and ``safety/`` or ``fpo-pilot.toml``."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "envs").is_dir() and ((folder / "safety").is_dir() or (folder / "fpo-pilot.toml").is_file()):

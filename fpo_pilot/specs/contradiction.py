@@ -16,8 +16,8 @@ _MOST = 64
 def can_both_hold(first: Expression, second: Expression, signals: Mapping[str, str], period: float) -> bool:
     """Tell whether values exist for which both conditions hold.
 
-    Only ``signal < number`` and the like, joined by ``and`` and ``or``, are understood; False for anything else, since nothing can be
-    said. Each condition must pass the unit check.
+    Only ``signal < number`` and the like, joined by ``and`` and ``or``, are understood; False for anything else, since
+    nothing can be said. Each condition must pass the unit check.
     """
     boxes = []
     for expression in (first, second):

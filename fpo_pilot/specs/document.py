@@ -1,7 +1,7 @@
 """YAML text to plain data, with the line of every key and item, and every fault of the text told in words.
 
-YAML 1.2 as ruamel.yaml reads it (``yes`` and ``on`` are texts, not booleans). Tags and merge keys are refused: a spec is data, and
-what stands in the file is what applies.
+YAML 1.2 as ruamel.yaml reads it (``yes`` and ``on`` are texts, not booleans). Tags and merge keys are refused: a spec
+is data, and what stands in the file is what applies.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _explain(problem: str, text: str, line: int) -> tuple[str, str]:
     if "could not find expected ':'" in problem or "expected ',' or" in problem:
         return (
             problem,
-            "Put `: ` after each key, `, ` between items, and close every bracket and quote (look at the line before, too).",
+            "Put `: ` after each key, `, ` between items, and close every bracket (look at the line before, too).",
         )
     if "cannot start any token" in problem:
         return problem, "Put a text that starts with %, @ or ` in quotes."

@@ -24,8 +24,8 @@ class Scenario(Spec):
     """One condition of evaluation; what is not given is as in the plant spec."""
 
     name: Name = "nominal"
-    start: dict[Name, Start] = {}
-    parameters: dict[Name, Finite] = {}
+    start: dict[Name, Start] = Field(default_factory=dict)
+    parameters: dict[Name, Finite] = Field(default_factory=dict)
     """Overrides of parameters in the unit of the plant spec."""
     faults: tuple[SensorFault, ...] = ()
     disturbances: tuple[DisturbanceSpec, ...] | None = None

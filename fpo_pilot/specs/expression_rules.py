@@ -19,7 +19,7 @@ def condition_findings(text: str, path: Path, signals: Mapping[str, str]) -> Ite
 def expression_findings(
     text: str, path: Path, signals: Mapping[str, str], *, condition: bool = False, plain: bool = False
 ) -> Iterator[Finding]:
-    """Find what is wrong with an expression; ``condition``: it must be one; ``plain``: its value must be a plain number."""
+    """Find what is wrong with an expression; ``condition``: it must be one; ``plain``: its value has no unit."""
     try:
         expression = parse(text)
         unit = unit_of(expression, signals)

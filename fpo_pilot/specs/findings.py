@@ -10,7 +10,7 @@ Path = tuple[str | int, ...]
 
 
 class Finding(NamedTuple):
-    """What is wrong at ``path``; the four parts that every error message has, and its line where the path does not give it."""
+    """What is wrong at ``path``: the parts of an error message, and the line where the path does not give it."""
 
     path: Path
     found: object

@@ -15,5 +15,5 @@ def canonical_json(model: BaseModel) -> str:
 
 
 def spec_hash(model: BaseModel) -> str:
-    """Return the SHA-256 of the canonical JSON, in hexadecimal: comments, order of keys and choice of units do not change it."""
+    """Return the SHA-256 of the canonical JSON: comments, order of keys and choice of units do not change it."""
     return hashlib.sha256(canonical_json(model).encode("utf-8")).hexdigest()

@@ -1,7 +1,7 @@
 """Load a spec: YAML text → plain data → numbers in engineering units → frozen model → rules between fields.
 
-All faults of a file are collected and raised together as :class:`fpo_pilot.errors.SpecErrors`, each with file, line, YAML path,
-finding, expectation and fix. Nothing of a plant's Python is executed.
+All faults of a file are collected and raised together as :class:`fpo_pilot.errors.SpecErrors`, each with file, line,
+YAML path, finding, expectation and fix. Nothing of a plant's Python is executed.
 """
 
 from __future__ import annotations

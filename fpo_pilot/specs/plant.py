@@ -1,6 +1,7 @@
 """The plant spec: what a plant IS. Limits, hazards and interlocks are in the safety spec, never here.
 
-After loading, every number is a float in the engineering unit of its signal (or parameter), and every time is in seconds.
+After loading, every number is a float in the engineering unit of its signal (or parameter), and every time is in
+seconds.
 """
 
 from __future__ import annotations
@@ -70,10 +71,11 @@ class Signal(Spec):
     """Physical range: of the instrument for a measurement, of the actuator for an action."""
     role: Literal["state", "measurement", "action", "reference", "disturbance"]
     """``state`` is a state variable that is also measured unless ``measured: false``; ``measurement`` is computed from
-    states by the dynamics class (method ``outputs``); ``reference`` is a set point; ``disturbance`` an unmeasured input."""
+    states by the dynamics class (method ``outputs``); ``reference`` is a set point; ``disturbance`` an unmeasured
+    input."""
     measured: bool = True
     rate: Positive | None = None
-    """Physical rate of the actuator per step, in units per step (a limit that must not be passed is in the safety spec)."""
+    """Physical rate of the actuator, in units per step (what must not be passed is in the safety spec)."""
     start: Finite | None = None
     """Read-back value of an action at the start of an episode, nominal value of a disturbance."""
     sensor: Sensor = Sensor()
@@ -86,10 +88,10 @@ class Signal(Spec):
 class ObservationTerm(Spec):
     """One entry of the observation vector. Exactly one of ``signal`` and ``term``.
 
-    ``signal``: the present measured value (``history`` > 1 stacks past values, newest first).
-    ``setpoint_error``: measurement ``of`` minus its reference ``reference``. ``previous_action``: applied action (all, or ``of``).
-    ``preview``: the reference ``of``, ``ahead`` steps later. ``progress``: step / horizon.
-    Each is mapped linearly from ``scale`` (defaults to the signal's range; for an error to ± the span) to [−1, 1], unclipped.
+    ``signal``: the present measured value (``history`` > 1 stacks past values, newest first). ``setpoint_error``:
+    measurement ``of`` minus its reference ``reference``. ``previous_action``: applied action (all, or ``of``).
+    ``preview``: the reference ``of``, ``ahead`` steps later. ``progress``: step / horizon. Each is mapped linearly from
+    ``scale`` (defaults to the signal's range; for an error to ± the span) to [−1, 1], unclipped.
     """
 
     signal: Name | None = None
@@ -205,12 +207,12 @@ class PlantSpec(Spec):
     plant: PlantInfo
     dynamics: Dynamics
     timing: Timing
-    parameters: dict[Name, Parameter] = {}
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
     signals: dict[Name, Signal]
     observations: tuple[ObservationTerm, ...]
     reward: tuple[RewardTerm, ...] = ()
     goals: tuple[Goal, ...] = ()
     disturbances: tuple[DisturbanceSpec, ...] = ()
     episode: Episode
-    kpi: dict[Name, str] = {}
+    kpi: dict[Name, str] = Field(default_factory=dict)
     """Extra named expressions, logged but not rewarded."""

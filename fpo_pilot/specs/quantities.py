@@ -1,7 +1,8 @@
 """Which number of a file is measured in which unit, and its conversion to that unit.
 
-A number may be plain (then it is in its engineering unit already: the signal's, seconds, steps) or a text with a unit, such as ``26 s``.
-Each file kind has a table from a pattern of paths (``*`` is any one key or index) to the meaning of the number there.
+A number may be plain (then it is in its engineering unit already: the signal's, seconds, steps) or a text with a unit,
+such as ``26 s``. Each file kind has a table from a pattern of paths (``*`` is any one key or index) to the meaning of
+the number there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ Reader = Callable[[float, "Unit"], Number]
 class Scale:
     """What the numbers of a plant are measured in, as far as its file could be read.
 
-    A unit that could not be read is missing from the tables: its own fault is reported once, and numbers in it pass unconverted.
+    A unit that could not be read is missing from the tables: its own fault is reported once, and numbers in it pass
+    unconverted.
     """
 
     signals: Mapping[str, Unit] = field(default_factory=dict)
@@ -48,7 +50,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Meaning:
-    """How to read a number with a unit: the reader, and what was expected if it fails. No reader: its unit is unknown."""
+    """How to read a number with a unit, and what was expected if it fails. No reader: the unit is unknown."""
 
     read: Reader | None
     expected: str
@@ -89,7 +91,7 @@ def _convert(text: str, meaning: Meaning, path: Path) -> Number | Finding:
 
 
 def _places(data: Any, pattern: Path, path: Path, above: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Place]]:
-    """Yield container, key and place of every value that fits the pattern; what has another shape is not for us to judge."""
+    """Yield container, key and place of every value that fits the pattern; other shapes are not for us to judge."""
     head, rest = pattern[0], pattern[1:]
     if isinstance(data, dict):
         keys: list[Any] = list(data) if head == "*" else [head] if head in data else []

@@ -1,4 +1,4 @@
-"""All faults of a file at once: what does not fit its field is set aside, so that the rules between fields still see the rest."""
+"""All faults of a file at once: what does not fit is set aside, so that the rules between fields still see the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fpo_pilot.specs.schema_findings import validate
 
 Model = TypeVar("Model", bound=BaseModel)
 _NAMED = ("signals", "parameters", "hazards", "actions", "start")
-"""Sections whose entries others refer to by name: without one of these, the rules would complain about sound entries."""
+"""Sections whose entries others name: without one of these, the rules would complain about sound entries."""
 _ROUNDS = 20
 _GONE = object()
 """Stands in a list where an item was set aside, so that the others keep their indices."""
@@ -44,7 +44,10 @@ def checked(
         _set_aside(rest, path, aside)
     for _ in range(_ROUNDS):
         built, faults = validate(model, _compact(rest))
-        if built is not None or not all([_set_aside(rest, _original(rest, fault.path), aside) for fault in faults]):
+        if built is not None:
+            break
+        done = [_set_aside(rest, _original(rest, fault.path), aside) for fault in faults]
+        if not all(done):
             break
     if built is None or any(len(path) >= 2 and path[-2] in _NAMED for path in aside):
         return None, fresh
@@ -80,7 +83,7 @@ def _original(data: Any, path: Path) -> Path:
 
 
 def _set_aside(data: Any, path: Path, aside: list[Path]) -> bool:
-    """Delete the value at ``path``, or, where there is none, what should have held it; False when nothing is left to delete."""
+    """Delete the value at ``path``, or what should have held it; False when nothing is left to delete."""
     chain: list[Any] = [data]
     for part in path:
         here = chain[-1]

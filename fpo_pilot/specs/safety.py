@@ -44,7 +44,7 @@ class ActionLimit(Spec):
 
 
 class Interlock(Spec):
-    """A latched rule. Trips when ``trip_when`` held for ``samples`` steps; a human resets it once ``reset_when`` holds."""
+    """A latched rule: trips once ``trip_when`` held for ``samples`` steps; a human resets it if ``reset_when`` holds."""
 
     id: Identifier
     trip_when: str
@@ -177,7 +177,7 @@ class Stage(Spec):
     """Without a decision by then the stage is inconclusive and holds."""
     gates: tuple[Gate, ...] = ()
     agreement_band: Fraction = 1.0
-    """Of ``shadow``: a proposal farther from the incumbent than this fraction of the span counts as outside the band."""
+    """Of ``shadow``: a proposal farther from the incumbent than this fraction of the span is outside the band."""
 
 
 class SafetySpec(Spec):
@@ -186,11 +186,11 @@ class SafetySpec(Spec):
     schema_version: Literal[1]
     plant: Name
     owner: str = ""
-    hazards: dict[str, Hazard] = {}
+    hazards: dict[str, Hazard] = Field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     actions: dict[Name, ActionLimit]
     interlocks: tuple[Interlock, ...] = ()
-    sensors: dict[Name, SensorIntegrity] = {}
+    sensors: dict[Name, SensorIntegrity] = Field(default_factory=dict)
     incumbent: ControllerSpec
     fallback: Fallback = Fallback()
     shields: tuple[ShieldSpec, ...] = (IntegrityShield(), InterlockShield(), BoxRateShield())

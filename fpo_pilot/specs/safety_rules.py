@@ -182,9 +182,10 @@ def _controller(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
                 yield from _within(value, safety.actions[name], (*path, name))
     else:
         path = ("incumbent", "loops")
-        driven = tuple(loop.action for loop in incumbent.loops)
+        loops: tuple[ProportionalLoop | PiLoop, ...] = incumbent.loops
+        driven = tuple(loop.action for loop in loops)
         yield from duplicate_findings(driven, path, "action")
-        for index, loop in enumerate(incumbent.loops):
+        for index, loop in enumerate(loops):
             yield from _loop(loop, (*path, index), safety, plant)
     for name in actions:
         if name not in driven:

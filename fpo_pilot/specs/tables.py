@@ -1,4 +1,4 @@
-"""What every number of the four files is measured in, and how a file's short forms are written out before validation."""
+"""What every number of the four files is measured in, and how short forms are written out before validation."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Common(Spec):
     """Updates between two deterministic evaluations."""
     evaluation_episodes: Count = 8
     collapse_fraction: Positive = 0.3
-    """Stop and roll back when the return falls by this fraction of the best's distance to the first for a whole window."""
+    """Stop and roll back when the return stays this fraction of the best's rise below the best for a whole window."""
     collapse_window: Count = 20
     checkpoint_every: Count = 10
 

@@ -1,8 +1,8 @@
 """Units of measurement, by pint, at load time only: afterwards every number is a plain float in its engineering unit.
 
-A temperature such as 25 °C is a point on a scale with an offset; a spread of 0.3 °C is a difference, without one. Which of the two is
-meant follows from the place where the number stands (a range is made of points, a noise is a difference), so there are two conversions.
-``step`` is a unit without dimension: 3 K/step is a change of 3 K in one control step.
+A temperature such as 25 °C is a point on a scale with an offset; a spread of 0.3 °C is a difference, without one. Which
+of the two is meant follows from the place where the number stands (a range is made of points, a noise is a difference),
+so there are two conversions. ``step`` is a unit without dimension: 3 K/step is a change of 3 K in one control step.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from pint import Unit, UnitRegistry
 
-_COMMON = ["K", "degC", "degF", "delta_degC", "1", "%", "step", "s", "min", "h", "day", "m", "cm", "mm", "km", "um", "m**2", "m**3", "cm**3", "L", "mL", "kg", "g", "mg", "t", "mol", "kmol", "mol/L", "kmol/m**3", "kg/m**3", "g/L", "L/min", "L/s", "L/h", "m**3/s", "m**3/h", "kg/s", "kg/h", "m/s", "m/s**2", "N", "kN", "Pa", "kPa", "MPa", "bar", "mbar", "J", "kJ", "MJ", "kWh", "W", "kW", "MW", "V", "mV", "A", "mA", "Hz", "rpm", "rad", "deg", "rad/s", "N*m", "kJ/h", "J/g/K", "W/K", "W/m**2/K", "1/s", "1/min", "1/h", "K/min", "K/s", "V/step", "pH"]
+# fmt: off
+_COMMON = (
+    "K", "degC", "degF", "delta_degC", "1", "%", "step", "s", "min", "h", "day", "m", "cm", "mm", "km", "um",
+    "m**2", "m**3", "cm**3", "L", "mL", "kg", "g", "mg", "t", "mol", "kmol", "mol/L", "kmol/m**3", "kg/m**3",
+    "g/L", "L/min", "L/s", "L/h", "m**3/s", "m**3/h", "kg/s", "kg/h", "m/s", "m/s**2", "N", "kN", "Pa", "kPa",
+    "MPa", "bar", "mbar", "J", "kJ", "MJ", "kWh", "W", "kW", "MW", "V", "mV", "A", "mA", "Hz", "rpm", "rad",
+    "deg", "rad/s", "N*m", "kJ/h", "J/g/K", "W/K", "W/m**2/K", "1/s", "1/min", "1/h", "K/min", "K/s", "V/step",
+)
+# fmt: on
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL)
 _TOKENS = re.compile(r"\s*(?:(?P<word>[^\W\d]\w*|[%°Δ]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>\*\*|[*/^()·²³⁻¹-]))")
 _SHORTHAND = re.compile(r"(?<![\w.])([^\W\d_]+)([234])(?!\w)")
@@ -32,11 +40,11 @@ class UnitError(ValueError):
 
 
 @cache
-def registry() -> UnitRegistry:
+def registry() -> UnitRegistry[float]:
     """Return the one registry of the process; units of two registries cannot be compared."""
     from pint import UnitRegistry
 
-    units = UnitRegistry()
+    units: UnitRegistry[float] = UnitRegistry()
     units.define("step = []")
     return units
 
@@ -59,7 +67,7 @@ def parse_unit(text: str) -> Unit:
 
 
 def split_quantity(text: str) -> tuple[float, str] | None:
-    """Split ``"3 K/step"`` into ``(3.0, "K/step")``; the unit is empty if there is none; None if no number comes first."""
+    """Split ``"3 K/step"`` into ``(3.0, "K/step")``; an empty unit for none; None if no number comes first."""
     match = _QUANTITY.fullmatch(text)
     return None if match is None else (float(match[1].replace("_", "")), match[2])
 
@@ -74,6 +82,11 @@ def is_offset(unit: Unit) -> bool:
 def difference_unit(unit: Unit) -> Unit:
     """Return the unit of differences: ``delta_degC`` for ``degC``, and every other unit itself."""
     return registry().parse_units(f"delta_{unit}") if is_offset(unit) else unit
+
+
+def raised(unit: Unit, power: float) -> Unit:
+    """Return a unit to a power."""
+    return cast("Unit", unit**power)
 
 
 def same_dimension(first: Unit, second: Unit) -> bool:
@@ -150,7 +163,7 @@ def _require_same(unit: Unit, target: Unit) -> None:
 
 
 def _refuse_odd(text: str) -> None:
-    """Refuse what is not made of names, products, quotients and small powers: pint would compute any arithmetic it is given."""
+    """Refuse what is not made of names, products, quotients and small powers: pint would compute any arithmetic."""
     position = 0
     while position < len(text):
         match = _TOKENS.match(text, position)

@@ -1,11 +1,11 @@
-"""The small language of rewards, goals, interlocks and key figures: parsed to a frozen tree, checked for units, never ``eval``.
+"""The small language of rewards, goals, interlocks and key figures: a frozen tree, checked for units, never ``eval``.
 
-A number may carry a unit: ``350 K``, ``0.01 mol/L``, ``1 K/step``; a unit with spaces or beside a name needs brackets, as in
-``0.3 [mol/L]``. There are ``+ - * / **``, the comparisons ``< <= > >=``, ``and or not``, and the functions ``abs min max sqrt exp log`` and
-``delta(signal)``: its change since the step before.
+A number may carry a unit: ``350 K``, ``0.01 mol/L``, ``1 K/step``; a unit with spaces or beside a name needs brackets,
+as in ``0.3 [mol/L]``. There are ``+ - * / **``, the comparisons ``< <= > >=``, ``and or not``, and the functions ``abs
+min max sqrt exp log`` and ``delta(signal)``: its change since the step before.
 
-Use: ``parse`` a text, ``bind`` it to the units of a plant (numbers become plain floats in the unit of the signal they meet), then
-``evaluate`` it, or take its ``robustness``: by how much a condition holds.
+Use: ``parse`` a text, ``bind`` it to the units of a plant (numbers become plain floats in the unit of the signal they
+meet), then ``evaluate`` it, or take its ``robustness``: by how much a condition holds.
 """
 
 from fpo_pilot.specs.expression.evaluation import FLOAT_FUNCTIONS, evaluate, robustness

@@ -1,4 +1,4 @@
-"""The value of a bound expression, on floats, NumPy arrays and torch tensors alike: only operators and the functions given."""
+"""The value of a bound expression, on floats, arrays and tensors alike: only operators and the functions given."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLOAT_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "exp": math.exp,
     "log": math.log,
 }
-"""The functions for plain floats. Those for arrays must take an array and a float in either order in ``min`` and ``max``."""
+"""The functions for plain floats. For arrays, ``min`` and ``max`` must take an array and a float in either order."""
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,

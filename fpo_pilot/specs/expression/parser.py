@@ -1,7 +1,7 @@
 """Text to tree, by recursive descent; every error has its column.
 
-Precedence, loosest first: ``or``, ``and``, ``not``, comparisons (``a < b < c`` means ``a < b and b < c``), ``+ -``, ``* /``, unary minus, ``**``
-(which groups to the right, and binds tighter than a minus before it, as in Python).
+Precedence, loosest first: ``or``, ``and``, ``not``, comparisons (``a < b < c`` means ``a < b and b < c``), ``+ -``, ``*
+/``, unary minus, ``**`` (which groups to the right, and binds tighter than a minus before it, as in Python).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from fpo_pilot.errors import SpecError
 
 
 class ExpressionError(SpecError):
-    """An expression cannot be read, or its units do not fit. ``column`` counts from 1; ``text`` is the whole expression."""
+    """An expression cannot be read, or its units do not fit. ``column`` counts from 1 in ``text``."""
 
     def __init__(self, text: str, column: int, found: object, expected: str, fix: str) -> None:
         super().__init__(f"column {column} of `{text}`", found, expected, fix)

@@ -1,7 +1,8 @@
 """Units through an expression: what may meet what, and the conversions that make plain arithmetic right.
 
-A °C signal is a point on a scale with an offset. Points may be compared, and their difference is a ``delta_degC``; a difference may be added to
-a point; nothing else is done with a point. A number written in °C is a point where it meets a point and a difference elsewhere.
+A °C signal is a point on a scale with an offset. Points may be compared, and their difference is a ``delta_degC``; a
+difference may be added to a point; nothing else is done with a point. A number written in °C is a point where it meets
+a point and a difference elsewhere.
 """
 
 from __future__ import annotations
@@ -218,7 +219,10 @@ class _Checker:
         try:
             power = float(evaluate(Expression(self.text, exponent.node, bound=True), {}, {}, FLOAT_FUNCTIONS))
             return _joined(
-                replace(node, left=base.node, right=Number(power, None, node.column)), base.unit**power, base, exponent
+                replace(node, left=base.node, right=Number(power, None, node.column)),
+                units.raised(base.unit, power),
+                base,
+                exponent,
             )
         except (ArithmeticError, ValueError, TypeError):
             return self.fail(
@@ -245,7 +249,7 @@ class _Checker:
             operand = self.converted(operand, self.one, node.column)
             unit = self.one
         elif node.function == "sqrt":
-            unit = unit**0.5
+            unit = units.raised(unit, 0.5)
         return _Typed(replace(node, arguments=(operand.node,)), unit, operand.constant, operand.bare)
 
     def free(self, typed: _Typed, column: int) -> _Typed:
