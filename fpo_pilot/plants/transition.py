@@ -1,0 +1,105 @@
+"""What one step of a simulation gives, and what a simulation remembers between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import PlantError
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The outcome of one step of B plants. Where nothing else is said, values are those at the end of the step, before a reset."""
+
+    observation: Tensor
+    """``[B, O]`` float32, of the new episode where one ended and autoreset is on."""
+    final_observation: Tensor
+    """``[B, O]`` float32, the true next observation: bootstrap from this one."""
+    reward: Tensor
+    """``[B]`` float32, the sum of ``terms``."""
+    terms: Mapping[str, Tensor]
+    """Weighted reward terms ``[B]``."""
+    kpi: Mapping[str, Tensor]
+    """Key figures ``[B]``; ``goal.<name>`` is 1 where a goal is satisfied."""
+    cost: Tensor
+    """``[B]``, 1 where a hard limit is violated or the plant tripped, else 0."""
+    margins: Mapping[str, Tensor]
+    """Distance ``[B]`` of the true signal to each limit, by id; positive is safe."""
+    terminated: Tensor
+    """``[B]`` bool: a trip, or the declared end of the task."""
+    truncated: Tensor
+    """``[B]`` bool: the horizon, unless terminated."""
+    tripped: Tensor
+    """``[B]`` bool: the part of ``terminated`` that is a trip."""
+    state: Tensor
+    """``[B, S]``, true."""
+    measurement: Tensor
+    """``[B, M]``."""
+    quality: Tensor
+    """``[B, M]`` uint8."""
+    applied: Tensor
+    """``[B, A]``, what the actuators did."""
+    reference: Tensor
+    """``[B, R]``, in force during the step."""
+    episode_return: Tensor
+    """``[B]`` sum of rewards of the episode so far, this step included."""
+    episode_length: Tensor
+    """``[B]`` int64 steps of the episode so far."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All tensors that a simulation keeps: with the generator, they are its whole state."""
+
+    state: Tensor  # [B, S]
+    measured: Tensor  # [B, H, M] newest first
+    applied: Tensor  # [B, H, A] newest first
+    quality: Tensor  # [B, M]
+    age: Tensor  # [B, M]
+    line: Tensor  # [B, L, M] sensors' delay
+    held: Tensor  # [B, M]
+    step: Tensor  # [B] int64
+    active: Tensor  # [B, N] disturbances that happen
+    level: Tensor  # [B, N] of drifting disturbances
+    parameters: Tensor  # [B, P] or [B, 0]
+    reached: Tensor  # [B, G]
+    episode_return: Tensor  # [B]
+
+    def where(self, mask: Tensor, other: Memory) -> Memory:
+        """Return a memory that is ``other``'s where ``mask`` ``[B]`` is true, without asking the device for its values."""
+        return Memory(
+            **{
+                f.name: torch.where(
+                    mask.reshape((-1,) + (1,) * (getattr(self, f.name).ndim - 1)),
+                    getattr(other, f.name),
+                    getattr(self, f.name),
+                )
+                for f in fields(self)
+            }
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all tensors by name."""
+        return {f.name: getattr(self, f.name).clone() for f in fields(self)}
+
+    def loaded(self, tensors: Mapping[str, Tensor]) -> Memory:
+        """Return a memory with the tensors of a state dict.
+
+        Raises:
+            PlantError: one is missing or has another shape.
+        """
+        loaded: dict[str, Tensor] = {}
+        for f in fields(self):
+            mine = getattr(self, f.name)
+            if f.name not in tensors or tensors[f.name].shape != mine.shape:
+                found = tuple(tensors[f.name].shape) if f.name in tensors else "nothing"
+                raise PlantError(
+                    f"simulation state: {f.name} is {found}, expected a tensor of shape {tuple(mine.shape)}. "
+                    "Load a state into a simulation of the same plant, scenario and number of copies."
+                )
+            loaded[f.name] = tensors[f.name].to(dtype=mine.dtype, device=mine.device).clone()
+        return Memory(**loaded)
