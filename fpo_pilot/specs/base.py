@@ -18,7 +18,7 @@ Range = tuple[Finite, Finite]
 class Spec(BaseModel):
     """A declarative file or a part of one: unknown keys are errors, and nothing changes after loading."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Text(Spec):

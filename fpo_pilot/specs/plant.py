@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from fpo_pilot.specs.base import Finite, Fraction, Name, NonNegative, Positive, Range, Spec, Text
 
 
 class Dynamics(Spec):
     """Where the dynamics are: a Python class beside the spec, loaded by path and only on request."""
+
+    model_config = ConfigDict(populate_by_name=True)  # both kinds of dump can be read again
 
     file: str
     cls: str = Field(alias="class")

@@ -44,7 +44,7 @@ class ActionLimit(Spec):
 
 
 class Interlock(Spec):
-    """A latched rule: trips once ``trip_when`` held for ``samples`` steps; a human resets it if ``reset_when`` holds."""
+    """A latched rule: trips when ``trip_when`` held for ``samples`` steps; a human resets if ``reset_when`` holds."""
 
     id: Identifier
     trip_when: str
