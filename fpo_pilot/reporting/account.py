@@ -14,8 +14,8 @@ from fpo_pilot.reporting.views import ManifestView, TrainingView
 
 SHORT_HASH = 16
 GLOSSARY = (
-    "incumbent", "policy", "flow", "shield", "hard_limit", "interlock", "sis", "stage", "authority", "gate", "guard", "rollback",
-    "episode", "block", "interval", "non_inferior", "margin", "cost", "noise_scale", "oracle",
+    "incumbent", "policy", "flow", "shield", "hard_limit", "interlock", "sis", "stage", "authority", "gate", "guard",
+    "rollback", "episode", "block", "interval", "non_inferior", "margin", "cost", "noise_scale", "oracle",
 )  # fmt: skip
 
 
@@ -54,12 +54,18 @@ def _cost_of_best(training: TrainingView) -> Phrase:
     return Number(None if training.best_return is None else -training.best_return)
 
 
+def _machine(manifest: ManifestView) -> Phrase:
+    machine = manifest.machine
+    return say("training.cores", cpu=machine.cpu, cores=machine.cores) if machine.cpu else Number(None)
+
+
 TRAINING_ROWS: tuple[tuple[str, Callable[[ManifestView], Phrase]], ...] = (
     ("steps", _of_training(lambda t: Number(t.steps))),
     ("updates", _of_training(lambda t: Number(t.updates))),
     ("seconds", _of_training(lambda t: Number(t.seconds, "s"))),
     ("steps_per_second", _of_training(lambda t: Number(t.steps_per_second))),
     ("device", lambda manifest: Verbatim(manifest.device)),
+    ("machine", _machine),
     ("memory", _of_training(lambda t: Number(t.peak_memory_mib, "MiB"))),
     ("best_update", _of_training(lambda t: Number(t.best_update))),
     ("best_cost", _of_training(_cost_of_best)),
@@ -69,7 +75,12 @@ TRAINING_ROWS: tuple[tuple[str, Callable[[ManifestView], Phrase]], ...] = (
 
 def limitations_section(run: Run) -> Section:
     """What this report cannot show: some always, some from the data."""
-    items = [say("limitations.simulation"), say("limitations.not_sis"), _model_error(run), say("limitations.one_seed", seed=run.manifest.seed)]
+    items = [
+        say("limitations.simulation"),
+        say("limitations.not_sis"),
+        _model_error(run),
+        say("limitations.one_seed", seed=run.manifest.seed),
+    ]
     names = scenario_names(run)
     if names:
         listed = scenario_label(names[0]) if len(names) == 1 else Verbatim(", ".join(names))
@@ -96,7 +107,12 @@ def _model_error(run: Run) -> Message:
 
 def provenance_section(run: Run) -> Section:
     """Hashes, versions, seed and commands; then the glossary."""
-    blocks: list[Block] = [provenance_table(run), version_table(run), Subheading(say("glossary.title")), glossary_table()]
+    blocks: list[Block] = [
+        provenance_table(run),
+        version_table(run),
+        Subheading(say("glossary.title")),
+        glossary_table(),
+    ]
     return Section("provenance", say("provenance.title"), tuple(blocks))
 
 
@@ -117,7 +133,7 @@ def provenance_table(run: Run) -> Table:
         fields.append(("evaluation_seed", Verbatim(str(run.evaluation.seed))))
     if run.rollout is not None and run.rollout.seed is not None:
         fields.append(("rollout_seed", Verbatim(str(run.rollout.seed))))
-    fields.append(("commit", Verbatim(manifest.git_commit) if manifest.git_commit else say("provenance.no_commit")))
+    fields.append(("commit", _commit(manifest)))
     rows = [Row((Message(f"provenance.{name}"), value)) for name, value in fields]
     for name, digest in sorted(manifest.hashes.items()):
         value: Phrase = Verbatim(digest) if digest else Number(None)
@@ -131,10 +147,20 @@ def provenance_table(run: Run) -> Table:
     )
 
 
+def _commit(manifest: ManifestView) -> Phrase:
+    if not manifest.git_commit:
+        return say("provenance.no_commit")
+    return say("provenance.dirty", commit=manifest.git_commit) if manifest.git_dirty else Verbatim(manifest.git_commit)
+
+
 def version_table(run: Run) -> Table:
     """Versions of what the run was made with."""
     manifest = run.manifest
-    versions = {"fpo-pilot": manifest.fpo_pilot_version, "Python": manifest.python, **dict(sorted(manifest.versions.items()))}
+    versions = {
+        "fpo-pilot": manifest.fpo_pilot_version,
+        "Python": manifest.python,
+        **dict(sorted(manifest.versions.items())),
+    }
     return Table(
         id="versions",
         caption=say("provenance.versions_caption"),
@@ -149,7 +175,11 @@ def glossary_table() -> Table:
     return Table(
         id="glossary",
         caption=say("glossary.caption"),
-        columns=(Column(say("glossary.column_en")), Column(say("glossary.column_ja")), Column(say("glossary.column_meaning"))),
+        columns=(
+            Column(say("glossary.column_en")),
+            Column(say("glossary.column_ja")),
+            Column(say("glossary.column_meaning")),
+        ),
         rows=tuple(
             Row((Message(f"glossary.{name}.en"), Message(f"glossary.{name}.ja"), Message(f"glossary.{name}.meaning")))
             for name in GLOSSARY

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 from scipy.stats import beta
 
 from fpo_pilot.reporting.labels import candidate_of, candidate_row
@@ -16,6 +20,8 @@ from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import EvaluationRowView, LimitView
 
 CONFIDENCE = 0.95
+RANDOM_ACTIONS = "random-actions"
+CHOOSING = ("choice", "choose", "choosing", "selection", "deployment")
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,10 @@ def least_margins(run: Run) -> tuple[LeastMargin, ...]:
 
 
 def has_sensor_fault(run: Run) -> bool:
-    """Whether any scenario of the evaluation, or a guard of the roll-out, had to do with a faulty sensor."""
+    """Whether a scenario of the evaluation or a drill of the roll-out had a faulty sensor."""
     if run.evaluation is not None and any(_faults(scenario) for scenario in run.evaluation.scenarios):
         return True
-    if run.events is None:
-        return False
-    return any("integrity" in reason or "sensor" in reason for reason in guard_reasons(run))
+    return any(drill.name != RANDOM_ACTIONS for drill in run.drills)
 
 
 def _faults(scenario: Any) -> bool:
@@ -92,15 +96,25 @@ def guard_reasons(run: Run) -> tuple[str, ...]:
     return tuple(reason for kind, reason in zip(kinds, reasons, strict=True) if kind == "guard")
 
 
-def candidate_returns(run: Run) -> np.ndarray:
+def candidate_returns(run: Run) -> NDArray[np.float64]:
     """The candidate's returns behind the shield, all scenarios, from episodes.parquet."""
     if run.episodes is None or run.evaluation is None or candidate_of(run.evaluation) is None:
         return np.array([])
     candidate = candidate_of(run.evaluation)
     arms, modes = strings(run.episodes, "arm"), strings(run.episodes, "mode")
     shields = run.episodes["shield"].to_pylist()
-    keep = [(arm, mode) == candidate and bool(on) for arm, mode, on in zip(arms, modes, shields, strict=True)]
-    return np.array(numbers(run.episodes, "return"))[np.array(keep, dtype=bool)]
+    counted = judged_rows(run.episodes)
+    rows = zip(arms, modes, shields, counted, strict=True)
+    keep = [(arm, mode) == candidate and bool(on) and judged for arm, mode, on, judged in rows]
+    returns = np.array(numbers(run.episodes, "return"), dtype=np.float64)
+    chosen: NDArray[np.float64] = returns[np.array(keep, dtype=bool)]
+    return chosen
+
+
+def judged_rows(episodes: pa.Table) -> list[bool]:
+    """Which episodes the verdict rests on: those of the offline stage that were not spent on choosing a setting."""
+    stages, purposes = strings(episodes, "stage"), strings(episodes, "purpose")
+    return [s in ("", "offline") and p not in CHOOSING for s, p in zip(stages, purposes, strict=True)]
 
 
 def reasons_of_stage(run: Run, stage: str) -> tuple[dict[tuple[str, str], Counter[str]], dict[tuple[str, str], int]]:
@@ -130,9 +144,4 @@ def _code(reason: Any) -> str:
 
 def only_rows(**equal: object) -> ds.Expression:
     """A filter for a step log: every named column equals its value."""
-    expression = None
-    for name, value in equal.items():
-        clause = ds.field(name) == value
-        expression = clause if expression is None else expression & clause
-    assert expression is not None
-    return expression
+    return reduce(and_, (ds.field(name) == value for name, value in equal.items()))

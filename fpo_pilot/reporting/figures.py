@@ -168,10 +168,15 @@ def _legend(
             marker = style.get("marker") if series.points else None
             canvas.figure.add_artist(
                 Line2D(
-                    [x / width, (x + 0.32) / width], [y / height, y / height], color=style["colour"],
-                    linestyle=style["dash"], linewidth=0.8 if series.faint else style["width"], marker=marker,
-                    markersize=3.0, alpha=0.55 if series.faint else 1.0,
-                )  # fmt: skip
+                    [x / width, (x + 0.32) / width],
+                    [y / height, y / height],
+                    color=style["colour"],
+                    linestyle=style["dash"],
+                    linewidth=0.8 if series.faint else style["width"],
+                    marker=marker,
+                    markersize=3.0,
+                    alpha=0.55 if series.faint else 1.0,
+                )
             )
             canvas.figure.text((x + 0.38) / width, y / height, canvas.token(label), va="center", color=INK)
             x += 0.55 + canvas.width_of(label, font)
@@ -228,9 +233,16 @@ def _draw_stages(drawing: StageLine, speaker: Speaker) -> Canvas:
         if canvas.width_of(name, size["font"]) < (end - start) / total * (width - 0.85):
             axes.text((start + end) / 2, 108.0, canvas.token(name), ha="center", va="bottom", color=INK)
     for event in drawing.events:
-        axes.plot([event.at], [0.0], marker="v", color=canvas.style["level"]["hard"]["colour"], markersize=6.0, clip_on=False)
+        axes.plot(
+            [event.at], [0.0], marker="v", color=canvas.style["level"]["hard"]["colour"], markersize=6.0, clip_on=False
+        )
         axes.annotate(
-            canvas.token(event.label), (event.at, 0.0), (6, 4), textcoords="offset points", color=INK, annotation_clip=False
+            canvas.token(event.label),
+            (event.at, 0.0),
+            (6, 4),
+            textcoords="offset points",
+            color=INK,
+            annotation_clip=False,
         )
     axes.set_xlim(0.0, total)
     axes.set_ylim(0.0, 105.0)

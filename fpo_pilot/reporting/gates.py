@@ -6,13 +6,13 @@ from fpo_pilot.reporting.labels import stage_label
 from fpo_pilot.reporting.page import Cell, Column, Mark, Row, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, percent, say
 from fpo_pilot.reporting.run_folder import Run
-from fpo_pilot.reporting.views import GateResultView, GateSpecView, SafetyView
+from fpo_pilot.reporting.views import GateResultView, GateSpecView, SafetyView, VerdictView
 
 EVENTS = ("hard_violation", "outside_band", "intervention", "infeasible")
 
 
 def last_results(run: Run) -> tuple[GateResultView, ...]:
-    """The last result of each gate in each stage and authority, in the order in which the gates were first looked at."""
+    """The last result of each gate in each stage and authority, in the order of the first look."""
     if run.rollout is None:
         return ()
     last: dict[tuple[str, float | None, str], GateResultView] = {}
@@ -26,7 +26,7 @@ def gate_table(run: Run) -> Table | None:
     rows: list[Row] = []
     sources: list[Source] = []
     if run.evaluation is not None and run.evaluation.verdict is not None:
-        rows.append(_offline_row(run))
+        rows.append(_offline_row(run.evaluation.verdict))
         sources.append(Source("evaluation.json", ("verdict.difference", "verdict.result")))
     results = last_results(run)
     if results:
@@ -56,10 +56,7 @@ def _is_open(row: Row) -> bool:
     return any(isinstance(cell, Mark) and cell.outcome == "inconclusive" for cell in row.cells)
 
 
-def _offline_row(run: Run) -> Row:
-    assert run.evaluation is not None
-    verdict = run.evaluation.verdict
-    assert verdict is not None
+def _offline_row(verdict: VerdictView) -> Row:
     difference = verdict.difference
     margin = verdict.margin or 0.0
     return Row(
@@ -68,7 +65,7 @@ def _offline_row(run: Run) -> Row:
             say("gates.saving"),
             Number(difference.mean if difference else None, signed=True),
             _limits(difference.low if difference else None, difference.high if difference else None),
-            say("criterion.non_inferior", margin=declared(-margin)),
+            say("criterion.difference", threshold=declared(-margin)),
             Number(difference.n if difference else None),
             Mark(verdict.result),
         )
@@ -83,15 +80,19 @@ def _gate_row(result: GateResultView, safety: SafetyView | None) -> Row:
     is_rate = result.kind == "rate" or (spec is not None and spec.kind == "rate")
     if is_rate:
         value: Phrase = percent(result.value)
-        limits: Phrase = say("gates.below", limit=percent(result.high, round_up=True)) if result.high is not None else Number(None)
+        limits: Phrase = (
+            say("gates.below", limit=percent(result.high, round_up=True)) if result.high is not None else Number(None)
+        )
     else:
         value = Number(result.value, signed=True)
         limits = _limits(result.low, result.high)
-    return Row((stage, _name(result, spec), value, limits, _criterion(result, spec), Number(result.n), Mark(result.verdict)))
+    return Row(
+        (stage, _name(result, spec), value, limits, _criterion(result, spec), Number(result.n), Mark(result.verdict))
+    )
 
 
 def _name(result: GateResultView, spec: GateSpecView | None) -> Cell:
-    observed = spec is not None and spec.mode == "observe"
+    observed = result.mode == "observe" or (spec is not None and spec.mode == "observe")
     if spec is not None and spec.kind == "rate" and spec.event in EVENTS:
         name: Phrase = Message(f"gates.event_{spec.event}")
     elif spec is not None and spec.kind == "difference":
@@ -103,10 +104,14 @@ def _name(result: GateResultView, spec: GateSpecView | None) -> Cell:
 
 def _criterion(result: GateResultView, spec: GateSpecView | None) -> Phrase:
     if spec is not None and spec.kind == "rate" and spec.limit_rate is not None:
-        return say("criterion.rate", limit=declared(100.0 * spec.limit_rate, "%"), confidence=declared(100.0 * spec.confidence, "%"))
+        return say(
+            "criterion.rate",
+            limit=declared(100.0 * spec.limit_rate, "%"),
+            confidence=declared(100.0 * spec.confidence, "%"),
+        )
     if spec is not None and spec.kind == "difference":
         margin = spec.margin or 0.0
-        return say("criterion.superior") if spec.superior else say("criterion.non_inferior", margin=declared(-margin))
+        return say("criterion.difference", threshold=declared(margin if spec.superior else -margin))
     return Verbatim(result.criterion)
 
 

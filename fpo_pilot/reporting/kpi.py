@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fpo_pilot.reporting.drawing import IntervalRow, Intervals, Level, Role
+from fpo_pilot.reporting.facts import judged_rows
 from fpo_pilot.reporting.labels import (
     ARM_ORDER,
     arm_label,
@@ -109,7 +110,11 @@ def _row(row: EvaluationRowView, evaluation: EvaluationView) -> Row:
             say("interval.limits", low=Number(cost.low), high=Number(cost.high)),
             _relative(row, evaluation),
         ),
-        tone="policy" if is_candidate and row.shield else "incumbent" if row.arm == "incumbent" and row.shield else "plain",
+        tone="policy"
+        if is_candidate and row.shield
+        else "incumbent"
+        if row.arm == "incumbent" and row.shield
+        else "plain",
     )
 
 
@@ -167,7 +172,9 @@ def term_table(run: Run) -> Table | None:
     if not columns:
         return None
     candidate = candidate_of(run.evaluation) or ("", "")
-    means = {column: (_mean_cost(run, column, *candidate), _mean_cost(run, column, "incumbent", "")) for column in columns}
+    means = {
+        column: (_mean_cost(run, column, *candidate), _mean_cost(run, column, "incumbent", "")) for column in columns
+    }
     rows = []
     for column, (own, base) in means.items():
         change = None if own is None or base is None else own - base
@@ -193,11 +200,8 @@ def _mean_cost(run: Run, column: str, arm: str, mode: str) -> float | None:
         return None
     arms, modes = strings(run.episodes, "arm"), strings(run.episodes, "mode")
     shields = run.episodes["shield"].to_pylist()
-    stages = strings(run.episodes, "stage")
-    keep = [
-        (a, m) == (arm, mode) and bool(on) and stage in ("", "offline")
-        for a, m, on, stage in zip(arms, modes, shields, stages, strict=True)
-    ]
+    rows = zip(arms, modes, shields, judged_rows(run.episodes), strict=True)
+    keep = [(a, m) == (arm, mode) and bool(on) and judged for a, m, on, judged in rows]
     chosen = np.array(numbers(run.episodes, column))[np.array(keep, dtype=bool)]
     chosen = chosen[np.isfinite(chosen)]
     return -float(chosen.mean()) if chosen.size else None

@@ -11,12 +11,15 @@ STAGES = ("offline", "shadow", "bounded", "full")
 _KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")
 ARM_ORDER = ("incumbent", "hold", "oracle", "gaussian_ppo", "flow")
 _KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo")
-_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "verify", "fallback", "proposal")
+_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "reverify", "fallback", "stage_failed")
 
 
 def arm_label(arm: str) -> Phrase:
     """The name of a controller."""
-    return say(f"arm.{arm}") if arm in _KNOWN_ARMS else Verbatim(arm)
+    kind, _, name = arm.partition(":")
+    if kind not in _KNOWN_ARMS:
+        return Verbatim(arm)
+    return say("arm.named", arm=say(f"arm.{kind}"), name=name) if name else say(f"arm.{kind}")
 
 
 def mode_label(mode: str) -> Phrase:

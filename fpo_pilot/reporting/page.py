@@ -1,4 +1,4 @@
-"""The page model: what the report says and shows, in no language yet. Templates draw it, one template for all languages."""
+"""The page model: what the report says and shows, in no language yet. One template draws it for all languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as PDF by WeasyPrint, with fonts from installed packages, so that it looks alike everywhere. Extra ``[pdf]``."""
+"""The report as PDF by WeasyPrint (extra ``[pdf]``), with fonts from installed packages: it looks alike everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FONT_FACES = """
 @font-face {{ font-family: "Report Latin"; src: url("{bold}"); font-weight: bold; unicode-range: U+0000-2FFF; }}
 """
 _FONT_USE = {
-    "ja": 'html, body, table, svg { font-family: "Report", "Report Latin"; }\ncode { font-family: "Report", "Report Latin"; }\n',
+    "ja": 'html, body, table, svg, code { font-family: "Report", "Report Latin"; }\n',
     "en": 'html, body, table, svg, code { font-family: "Report Latin", "Report"; }\nhtml { font-size: 8.3pt; }\n',
 }
 
@@ -59,7 +59,9 @@ def _only(weasyprint: Any, *allowed: Path) -> Any:
 
     def fetch(url: str, *arguments: Any, **options: Any) -> Any:
         if url not in urls:
-            raise ReportError(f"PDF: found a request for {url}, expected none outside the report. Report this as a bug.")
+            raise ReportError(
+                f"PDF: found a request for {url}, expected none outside the report. Report this as a bug."
+            )
         return weasyprint.default_url_fetcher(url, *arguments, **options)
 
     return fetch

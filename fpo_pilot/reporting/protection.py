@@ -63,7 +63,9 @@ def violation_table(evaluation: EvaluationView) -> Table:
             Number(row.interventions_per_100_steps if row.shield else None),
         )
         is_candidate = (row.arm, row.mode) == candidate and row.shield
-        rows.append(Row(cells, "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield else "plain"))
+        rows.append(
+            Row(cells, "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield else "plain")
+        )
     return Table(
         id="violations",
         caption=say("safety.violations_caption"),
@@ -239,7 +241,6 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
         rows=tuple(rows),
         sources=(Source("manifest.json", ("safety_spec.hazards", "safety_spec.limits", "safety_spec.interlocks")),),
     )
-
 
 
 def _text(text: TextView) -> Bilingual:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +21,17 @@ ViewT = TypeVar("ViewT", bound=View)
 
 NEEDED_COLUMNS = {
     "metrics.parquet": ("steps", "return_mean"),
-    "episodes.parquet": ("arm", "mode", "shield", "scenario", "episode_id", "seed", "steps", "return", "violations_hard"),
+    "episodes.parquet": (
+        "arm",
+        "mode",
+        "shield",
+        "scenario",
+        "episode_id",
+        "seed",
+        "steps",
+        "return",
+        "violations_hard",
+    ),
     "events.parquet": ("seq", "kind"),
     "blocks.parquet": ("seq", "stage", "arm", "violations_hard"),
 }
@@ -49,6 +60,7 @@ class Run:
     events: pa.Table | None
     blocks: pa.Table | None
     comparisons: tuple[Run | Missing, ...] = ()
+    drills: tuple[Drill, ...] = ()
 
     def step_files(self, stage: str) -> list[Path]:
         """Step log segments of a stage, in order."""
@@ -75,6 +87,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Drill:
+    """A roll-out with a fault put in on purpose, in ``drills/`` of the run folder."""
+
+    name: str
+    rollout: RolloutView
+    events: pa.Table | None
+
+
+@dataclass(frozen=True)
 class Missing:
     """A compared run that is named but not there."""
 
@@ -96,7 +117,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise ReportError(f"{folder}: found no folder, expected a run folder. {HOW_TO_GET['manifest.json']}.")
     own = _read_one(folder)
-    compared = own.evaluation.comparison if own.evaluation is not None else ()
+    compared = own.evaluation.compared if own.evaluation is not None else ()
     return Run(**{**own.__dict__, "comparisons": tuple(_read_compared(folder, name) for name in compared)})
 
 
@@ -114,7 +135,9 @@ def _read_one(folder: Path) -> Run:
         raise _report_error(folder, "events.parquet", "no such file", "it beside rollout.json", "events.parquet")
     for name, found in (("evaluation.json", evaluation), ("rollout.json", rollout)):
         if found is not None and found.plant != manifest.plant:
-            raise _report_error(folder, name, f"plant {found.plant!r}", f"plant {manifest.plant!r} of manifest.json", name)
+            raise _report_error(
+                folder, name, f"plant {found.plant!r}", f"plant {manifest.plant!r} of manifest.json", name
+            )
     return Run(
         folder=folder,
         manifest=manifest,
@@ -124,7 +147,15 @@ def _read_one(folder: Path) -> Run:
         rollout=rollout,
         events=events,
         blocks=_read_table(folder, "blocks.parquet"),
+        drills=tuple(_read_drills(folder)),
     )
+
+
+def _read_drills(folder: Path) -> Iterator[Drill]:
+    for drill in sorted((folder / "drills").glob("*/")):
+        rollout = _read_json(drill, "rollout.json", RolloutView)
+        if rollout is not None:
+            yield Drill(drill.name, rollout, _read_table(drill, "events.parquet"))
 
 
 def _read_compared(folder: Path, name: str) -> Run | Missing:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from fpo_pilot.reporting.drawing import StageEvent, StageLine, StageSpan
+from fpo_pilot.reporting.facts import RANDOM_ACTIONS
 from fpo_pilot.reporting.labels import stage_label
-from fpo_pilot.reporting.page import Block, Column, Figure, Notice, Paragraph, Row, Section, Source, Table
+from fpo_pilot.reporting.page import Block, Column, Figure, Mark, Notice, Paragraph, Row, Section, Source, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import IntervalView, RolloutView
@@ -54,6 +57,8 @@ def stages_section(run: Run) -> Section:
     kpi = stage_kpi_table(run.rollout)
     if kpi is not None:
         blocks.append(kpi)
+    if run.drills:
+        blocks.append(drill_table(run))
     if not any(moment.kind == "guard" for moment in moments):
         blocks.append(Paragraph(Message("stages.no_guard")))
     return Section("stages", title, tuple(blocks))
@@ -63,14 +68,28 @@ def read_moments(run: Run) -> list[Moment]:
     """Transitions, guards and notes of events.parquet in the order of ``seq``."""
     if run.events is None:
         return []
-    names = ("seq", "episode", "step", "authority_from", "authority_to")
-    columns = {name: numbers(run.events, name) or [float("nan")] * run.events.num_rows for name in names}
-    texts = {name: strings(run.events, name) for name in ("kind", "from_stage", "to_stage", "reason")}
+    events = run.events
+    texts = {name: strings(events, name) for name in ("kind", "from_stage", "to_stage", "reason")}
+    values = {name: _column(events, name) for name in ("seq", "episode", "step", "authority_from", "authority_to")}
     moments = [
-        Moment(**{name: columns[name][i] for name in names}, **{name: texts[name][i] for name in texts})
-        for i in range(run.events.num_rows)
+        Moment(
+            seq=values["seq"][i],
+            episode=values["episode"][i],
+            step=values["step"][i],
+            kind=texts["kind"][i],
+            from_stage=texts["from_stage"][i],
+            to_stage=texts["to_stage"][i],
+            authority_from=values["authority_from"][i],
+            authority_to=values["authority_to"][i],
+            reason=texts["reason"][i],
+        )
+        for i in range(events.num_rows)
     ]
     return sorted((m for m in moments if m.kind in SHOWN_KINDS), key=lambda m: m.seq)
+
+
+def _column(table: pa.Table, name: str) -> list[float]:
+    return numbers(table, name) or [math.nan] * table.num_rows
 
 
 def stage_figure(run: Run, moments: list[Moment]) -> Figure | None:
@@ -189,6 +208,52 @@ def stage_kpi_table(rollout: RolloutView) -> Table | None:
 
 def _authority(fraction: float | None) -> Number:
     return declared(None if fraction is None else 100.0 * fraction, "%")
+
+
+def _guards(events: pa.Table | None) -> list[str]:
+    if events is None:
+        return []
+    kinds = zip(strings(events, "kind"), strings(events, "reason"), strict=True)
+    return [reason for kind, reason in kinds if kind == "guard"]
+
+
+def drill_table(run: Run) -> Table:
+    """Faults put in on purpose: how each roll-out ended and whether the incumbent was in charge at its end."""
+    rows = []
+    for drill in run.drills:
+        guards = _guards(drill.events)
+        rows.append(
+            Row(
+                (
+                    say("stages.drill_random")
+                    if drill.name == RANDOM_ACTIONS
+                    else say("stages.drill_fault", fault=drill.name),
+                    stage_label(drill.rollout.final_stage),
+                    _authority(drill.rollout.final_authority),
+                    Number(len(guards)),
+                    event_reason(guards[0] if guards else ""),
+                    Mark("pass" if not drill.rollout.final_authority else "fail"),
+                )
+            )
+        )
+    return Table(
+        id="drills",
+        caption=say("stages.drills_caption"),
+        columns=(
+            Column(say("stages.column_drill")),
+            Column(say("stages.column_ended")),
+            Column(say("stages.column_authority"), numeric=True),
+            Column(say("stages.column_guards"), numeric=True),
+            Column(say("stages.column_reason")),
+            Column(say("gates.column_verdict")),
+        ),
+        rows=tuple(rows),
+        sources=(
+            Source("drills/*/rollout.json", ("final_stage", "final_authority")),
+            Source("drills/*/events.parquet", ("kind", "reason")),
+        ),
+        notes=(say("stages.note_drills"),),
+    )
 
 
 def _cost(interval: IntervalView | None) -> Phrase:

@@ -66,7 +66,12 @@ def trajectory_figure(run: Run) -> Figure | None:
     references = [f"ref.{name}" for name in _references(run).values()]
     return Figure(
         id="trajectories",
-        caption=say("trajectories.caption", scenario=scenario_label(scenario), seed=seed, controller=controller_label(*candidate)),
+        caption=say(
+            "trajectories.caption",
+            scenario=scenario_label(scenario),
+            seed=seed,
+            controller=controller_label(*candidate),
+        ),
         description=say("trajectories.description", count=len(shown)),
         drawing=Panels(say("figure.time", unit=clock.unit), shown),
         sources=(
@@ -81,12 +86,14 @@ def trajectory_figure(run: Run) -> Figure | None:
 
 
 def key_signals(run: Run) -> tuple[list[str], list[str]]:
-    """Signals to show: with a set point first, then with a hard limit, then with a soft one; and the first actuators."""
+    """Signals to show (with a set point first, then with a hard limit, then a soft one) and the first actuators."""
     plant, safety = run.manifest.plant_spec, run.manifest.safety_spec
     referenced = list(_references(run))
     hard = [limit.signal for limit in safety.limits if limit.kind == "hard"] if safety else []
     soft = [limit.signal for limit in safety.limits if limit.kind == "soft"] if safety else []
-    others = [name for name, signal in plant.signals.items() if signal.role in ("state", "measurement") and signal.measured]
+    others = [
+        name for name, signal in plant.signals.items() if signal.role in ("state", "measurement") and signal.measured
+    ]
     ordered = dict.fromkeys([*referenced, *hard, *soft, *others])
     signals = [n for n in ordered if n in plant.signals and plant.signals[n].role in ("state", "measurement")]
     actions = [name for name, signal in plant.signals.items() if signal.role == "action"]
@@ -125,8 +132,16 @@ def _choose(run: Run, candidate: tuple[str, str]) -> tuple[str, int, dict[tuple[
 
 def _keys(table: pa.Table) -> list[tuple[str, str, bool, str, int]]:
     shields = table["shield"].to_pylist() if "shield" in table.schema.names else [True] * table.num_rows
-    columns = strings(table, "arm"), strings(table, "mode"), shields, strings(table, "scenario"), table["episode_id"].to_pylist()
-    return [(arm, mode, bool(on), scenario, int(episode)) for arm, mode, on, scenario, episode in zip(*columns, strict=True)]
+    columns = (
+        strings(table, "arm"),
+        strings(table, "mode"),
+        shields,
+        strings(table, "scenario"),
+        table["episode_id"].to_pylist(),
+    )
+    return [
+        (arm, mode, bool(on), scenario, int(episode)) for arm, mode, on, scenario, episode in zip(*columns, strict=True)
+    ]
 
 
 def _read(run: Run, arm: str, mode: str, scenario: str, episode: int) -> pa.Table | None:
@@ -134,7 +149,8 @@ def _read(run: Run, arm: str, mode: str, scenario: str, episode: int) -> pa.Tabl
     columns = ["step", *(f"obs.{n}" for n in signals), *(f"ref.{n}" for n in _references(run).values())]
     columns += [f"act.applied.{name}" for name in actions]
     table = run.steps(
-        "offline", ["arm", "mode", "shield", "scenario", "episode_id", *columns],
+        "offline",
+        ["arm", "mode", "shield", "scenario", "episode_id", *columns],
         only_rows(arm=arm, mode=mode, shield=True, scenario=scenario, episode_id=episode),
     )
     return None if table is None else table.sort_by("step")
@@ -178,5 +194,7 @@ def _action_panel(run: Run, name: str, paths: list[Path]) -> Panel:
     limit = safety.actions.get(name) if safety is not None else None
     levels: tuple[Level, ...] = ()
     if limit is not None:
-        levels = tuple(Level(say("figure.limit_actuator", value=declared(v)), v, "actuator") for v in (limit.low, limit.high))
+        levels = tuple(
+            Level(say("figure.limit_actuator", value=declared(v)), v, "actuator") for v in (limit.low, limit.high)
+        )
     return Panel(axis_label(name, plant), series, levels)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fpo_pilot.reporting.facts import guard_reasons, least_margins, worst_candidate_row
 from fpo_pilot.reporting.gates import gate_table, last_results
-from fpo_pilot.reporting.labels import STAGES, candidate_of, candidate_row, controller_label, limit_range, row_of, stage_label
+from fpo_pilot.reporting.labels import (
+    STAGES,
+    candidate_of,
+    candidate_row,
+    controller_label,
+    limit_range,
+    row_of,
+    stage_label,
+)
 from fpo_pilot.reporting.page import Outcome, StageMark, VerdictPage
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, declared, percent, say
 from fpo_pilot.reporting.risks import main_risks
@@ -32,7 +40,8 @@ def decision(run: Run) -> tuple[Outcome, str]:
     """What is asked for, as an outcome and the key of its sentence.
 
     The first rule that applies decides: no evaluation asks for nothing; a hard violation behind the shield, a failed
-    verdict, a failed gate or a roll-back ask to keep the incumbent; whatever is inconclusive holds; only then is a step asked for.
+    verdict, a failed gate or a roll-back ask to keep the incumbent; whatever is inconclusive holds; only then is a
+    step asked for.
     """
     if run.evaluation is None or run.evaluation.verdict is None:
         return "inconclusive", "not_evaluated"
@@ -65,7 +74,9 @@ def stage_marks(run: Run) -> tuple[StageMark, ...]:
         states = ["done" if i < here else "here" if i == here else "ahead" for i in range(len(STAGES))]
         return tuple(StageMark(stage_label(s), state) for s, state in zip(STAGES, states, strict=True))  # type: ignore[arg-type]
     reached = {t.from_stage for t in run.rollout.transitions} if run.rollout is not None else set()
-    marks = [StageMark(stage_label(stage), "done" if stage in reached or stage == "offline" else "ahead") for stage in STAGES]
+    marks = [
+        StageMark(stage_label(stage), "done" if stage in reached or stage == "offline" else "ahead") for stage in STAGES
+    ]
     return (*marks, StageMark(stage_label(final), "here"))
 
 
@@ -80,7 +91,9 @@ def _stage_note(run: Run) -> Phrase:
     if run.rollout is None:
         return say("stage_note.offline")
     blocks = sum(run.rollout.blocks.values())
-    return say("stage_note.rollout", stage=stage_label(run.rollout.final_stage), authority=_authority(run), blocks=blocks)
+    return say(
+        "stage_note.rollout", stage=stage_label(run.rollout.final_stage), authority=_authority(run), blocks=blocks
+    )
 
 
 def _because(run: Run) -> list[Phrase]:

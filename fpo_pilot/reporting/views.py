@@ -5,6 +5,8 @@ Producers own their schemas; these views ignore what they do not know and are st
 
 from __future__ import annotations
 
+import shlex
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -183,6 +185,13 @@ class TrainingView(View):
     peak_memory_mib: float | None = None
 
 
+class MachineView(View):
+    """What the run was made on."""
+
+    cpu: str = ""
+    cores: int | None = None
+
+
 class ManifestView(View):
     """manifest.json."""
 
@@ -198,6 +207,8 @@ class ManifestView(View):
     python: str
     versions: dict[str, str] = {}
     git_commit: str | None = None
+    git_dirty: bool | None = None
+    machine: MachineView = MachineView()
     plant_spec: PlantView
     safety_spec: SafetyView | None = None
     training_spec: dict[str, Any] = {}
@@ -220,8 +231,11 @@ class IntervalView(View):
 
     def negated(self) -> IntervalView:
         """The interval of the negative: a return becomes a cost."""
-        flip = lambda value: None if value is None else -value  # noqa: E731
-        return IntervalView(mean=flip(self.mean), low=flip(self.high), high=flip(self.low), n=self.n)
+        return IntervalView(mean=_negative(self.mean), low=_negative(self.high), high=_negative(self.low), n=self.n)
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 class ViolationsView(View):
@@ -295,6 +309,13 @@ class EvaluationView(View):
     deployment: DeploymentView | None = None
     comparison: tuple[str, ...] = ()
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Folders of the runs that this one was compared with: named as such, or by ``--against`` in the command."""
+        words = shlex.split(self.command)
+        named = tuple(word for flag, word in pairwise(words) if flag == "--against")
+        return tuple(dict.fromkeys((*self.comparison, *named)))
+
     @field_validator("comparison", mode="before")
     @classmethod
     def _folders(cls, value: object) -> object:
@@ -322,6 +343,7 @@ class GateResultView(View):
     criterion: str = ""
     n: int = 0
     verdict: Literal["pass", "fail", "inconclusive"]
+    mode: str = "enforce"
 
 
 class TransitionView(View):

@@ -42,7 +42,11 @@ def plant_spec() -> dict[str, Any]:
 
     return {
         "schema_version": 1,
-        "plant": {"id": "cstr_safety", "title": text("Exothermic jacketed reactor", "発熱ジャケット付き反応器"), "owner": ""},
+        "plant": {
+            "id": "cstr_safety",
+            "title": text("Exothermic jacketed reactor", "発熱ジャケット付き反応器"),
+            "owner": "",
+        },
         "dynamics": {"file": "cstr.py", "class": "Cstr", "substeps": 4},
         "timing": {"period": 26.0, "horizon": HORIZON},
         "parameters": {
@@ -55,8 +59,15 @@ def plant_spec() -> dict[str, Any]:
             "Tc": signal("K", 290, 310, "action", label=text("Coolant temperature", "冷却水温度")),
             "Ca_sp": signal("mol/L", 0, 1, "reference", schedule=[{"step": s, "value": v} for s, v, _ in SCHEDULE]),
         },
-        "observations": [{"signal": "Ca"}, {"signal": "T"}, {"term": "setpoint_error", "of": "Ca", "reference": "Ca_sp"}],
-        "reward": [{"name": "quality", "expression": "…", "weight": -1000}, {"name": "smoothness", "expression": "…", "weight": -0.1}],
+        "observations": [
+            {"signal": "Ca"},
+            {"signal": "T"},
+            {"term": "setpoint_error", "of": "Ca", "reference": "Ca_sp"},
+        ],
+        "reward": [
+            {"name": "quality", "expression": "…", "weight": -1000},
+            {"name": "smoothness", "expression": "…", "weight": -0.1},
+        ],
         "episode": {"start": {}, "randomize_parameters": False},
     }
 
@@ -91,7 +102,14 @@ def safety_spec() -> dict[str, Any]:
         ],
         "actions": {"Tc": {"low": 290.0, "high": 310.0, "rate": 3.0, "fallback": 290.0}},
         "interlocks": [
-            {"id": "I-101", "trip_when": "T >= 345.0", "reset_when": "T < 330.0", "samples": 1, "set": {"Tc": 290.0}, "hazard": "H-001"}
+            {
+                "id": "I-101",
+                "trip_when": "T >= 345.0",
+                "reset_when": "T < 330.0",
+                "samples": 1,
+                "set": {"Tc": 290.0},
+                "hazard": "H-001",
+            }
         ],
         "incumbent": {"kind": "proportional", "loops": [{"action": "Tc", "measurement": "Ca", "reference": "Ca_sp"}]},
         "stages": [
@@ -161,7 +179,10 @@ def trajectory(arm: str) -> dict[str, np.ndarray]:
 def step_table(arm: str, mode: str, stage: str, episode_id: int) -> pa.Table:
     rows = trajectory(arm)
     policy = arm != "incumbent"
-    reasons = [["rate"] if policy and step < 2 else ["interlock.I-101"] if policy and step == 2 else [] for step in range(HORIZON)]
+    reasons = [
+        ["rate"] if policy and step < 2 else ["interlock.I-101"] if policy and step == 2 else []
+        for step in range(HORIZON)
+    ]
     return pa.table(
         {
             "stage": [stage] * HORIZON, "arm": pa.array([arm] * HORIZON).dictionary_encode(), "mode": [mode] * HORIZON,
@@ -225,7 +246,12 @@ def evaluation(table: pa.Table, seeds: int) -> dict[str, Any]:
 
 def interval(values: np.ndarray) -> dict[str, Any]:
     half = 1.96 * float(values.std()) / np.sqrt(len(values))
-    return {"mean": float(values.mean()), "low": float(values.mean() - half), "high": float(values.mean() + half), "n": len(values)}
+    return {
+        "mean": float(values.mean()),
+        "low": float(values.mean() - half),
+        "high": float(values.mean() + half),
+        "n": len(values),
+    }
 
 
 TRANSITIONS = (
