@@ -40,6 +40,9 @@ class ObservationLayout:
     gain: Tensor  # [O]
     offset: Tensor  # [O]
     has_differences: bool
+    low: tuple[float, ...]
+    """Least possible value of each entry: sensors do not read beyond their ranges."""
+    high: tuple[float, ...]
 
     @property
     def size(self) -> int:
@@ -98,7 +101,24 @@ def observation_layout(plant: Plant, *, device: torch.device, dtype: torch.dtype
         gain=torch.tensor(gains, dtype=dtype, device=device),
         offset=torch.tensor(offsets, dtype=dtype, device=device),
         has_differences=any(entry.minus is not None for entry in entries),
+        low=tuple(_bound(plant, entry, lowest=True) for entry in entries),
+        high=tuple(_bound(plant, entry, lowest=False) for entry in entries),
     )
+
+
+def _bound(plant: Plant, entry: Entry, *, lowest: bool) -> float:
+    """Return the least or greatest value of an entry, with a little room for rounding to float32."""
+    (low, high), (from_low, from_high) = _reach(plant, entry.key), _reach(plant, entry.minus)
+    value = low - from_high if lowest else high - from_low
+    mapped = 2.0 * (value - entry.scale[0]) / (entry.scale[1] - entry.scale[0]) - 1.0
+    room = 1e-5 * max(1.0, abs(mapped))
+    return mapped - room if lowest else mapped + room
+
+
+def _reach(plant: Plant, key: tuple[str, str, int] | None) -> tuple[float, float]:
+    if key is None:
+        return 0.0, 0.0
+    return (0.0, 1.0) if key[0] == "progress" else plant.spec.signals[key[1]].range
 
 
 def _timed_value(plant: Plant, key: tuple[str, str, int], step: int) -> float:

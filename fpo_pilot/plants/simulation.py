@@ -109,6 +109,11 @@ class Simulation:
         return self._layout.names
 
     @property
+    def observation_bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Least and greatest possible value of each entry, while no sensor reads NaN."""
+        return self._layout.low, self._layout.high
+
+    @property
     def action_size(self) -> int:
         """Number of actions, A."""
         return len(self.plant.action_names)
