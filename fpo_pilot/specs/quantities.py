@@ -121,9 +121,11 @@ def difference(unit: Unit | None) -> Meaning:
 
 
 def rate(unit: Unit | None, period: float | None) -> Meaning:
-    """Read a change per step; a change per time is multiplied by the period."""
+    """Read a change per step; a change per time is multiplied by the period, and passes if that is unknown."""
     if unit is None:
         return Meaning(None, "a number")
+    if period is None:
+        return Meaning(lambda value, given: units.convert_rate(value, given, unit, 1.0), f"a rate in {units.name(unit)}")
     expected = f"a rate in {units.name(unit)}/step"
     return Meaning(lambda value, given: units.convert_rate(value, given, unit, period), expected)
 

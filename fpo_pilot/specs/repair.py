@@ -15,6 +15,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _NAMED = ("signals", "parameters", "hazards", "actions", "start")
 """Sections whose entries others name: without one of these, the rules would complain about sound entries."""
 _ROUNDS = 20
+_STAND_INS: dict[Path, float] = {("timing", "period"): 1.0, ("timing", "horizon"): 10**9}
+"""What no plant can do without, but hardly any rule depends on."""
 _GONE = object()
 """Stands in a list where an item was set aside, so that the others keep their indices."""
 
@@ -51,11 +53,16 @@ def checked(
             break
     if built is None or any(len(path) >= 2 and path[-2] in _NAMED for path in aside):
         return None, fresh
-    known = (*aside, *ignore)
+    known = tuple(map(_clouded, (*aside, *ignore)))
     found = [finding._replace(path=_original(rest, finding.path)) for finding in rules(built)]
     return None, fresh + [
         finding for finding in found if not any(either_contains(finding.path, path) for path in known)
     ]
+
+
+def _clouded(path: Path) -> Path:
+    """Return what the rules cannot judge once ``path`` is set aside: with an item of an inner list, all that holds it."""
+    return path[:2] if any(isinstance(part, int) for part in path[2:]) else path
 
 
 def _compact(data: Any) -> Any:
@@ -84,6 +91,12 @@ def _original(data: Any, path: Path) -> Path:
 
 def _set_aside(data: Any, path: Path, aside: list[Path]) -> bool:
     """Delete the value at ``path``, or what should have held it; False when nothing is left to delete."""
+    if path in _STAND_INS and isinstance(data.get(path[0]), dict):
+        section = data[path[0]]
+        known = section.get(path[1]) == _STAND_INS[path]
+        section[path[1]] = _STAND_INS[path]
+        aside.append(path)
+        return not known
     chain: list[Any] = [data]
     for part in path:
         here = chain[-1]

@@ -103,9 +103,9 @@ def convert_point(value: float, unit: Unit, target: Unit) -> float:
     _require_same(unit, target)
     if "delta_" in str(unit) and not _is_product(unit):
         raise UnitError(
-            f"{unit:~} is a difference, a point on the scale is wanted", f"Write the value in {name(target)}."
+            f"{name(unit)} is a difference, a point on the scale is wanted", f"Write the value in {name(target)}."
         )
-    return float(registry().Quantity(value, unit).to(target).magnitude)
+    return _tidy(float(registry().Quantity(value, unit).to(target).magnitude))
 
 
 def convert_difference(value: float, unit: Unit, target: Unit) -> float:
@@ -115,7 +115,7 @@ def convert_difference(value: float, unit: Unit, target: Unit) -> float:
         UnitError: the dimensions differ.
     """
     _require_same(unit, target)
-    return float(registry().Quantity(value, difference_unit(unit)).to(difference_unit(target)).magnitude)
+    return _tidy(float(registry().Quantity(value, difference_unit(unit)).to(difference_unit(target)).magnitude))
 
 
 def convert_rate(value: float, unit: Unit, target: Unit, period: float | None) -> float:
@@ -139,6 +139,11 @@ def name(unit: Unit) -> str:
 def near_units(text: str) -> tuple[str, ...]:
     """List common units that are written alike."""
     return tuple(get_close_matches(text, _COMMON, n=3, cutoff=0.5))
+
+
+def _tidy(value: float) -> float:
+    """Drop the last digit, which conversion made up: 110 cm is 1.1 m, so that a spec has one hash in whatever units."""
+    return float(f"{value:.15g}")
 
 
 def _near(text: str) -> str:
