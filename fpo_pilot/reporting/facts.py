@@ -13,13 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 from fpo_pilot.reporting.labels import candidate_of, candidate_row
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import EvaluationRowView, LimitView
 
-CONFIDENCE = 0.95
 RANDOM_ACTIONS = "random-actions"
 CHOOSING = ("choice", "choose", "choosing", "selection", "deployment")
 
@@ -31,13 +29,6 @@ class LeastMargin:
     limit: LimitView
     value: float
     fraction: float
-
-
-def upper_rate(events: int, n: int) -> float:
-    """Upper 95 % limit of a rate after ``events`` in ``n`` (Clopper–Pearson, one-sided, a single look)."""
-    if n <= 0 or events >= n:
-        return 1.0
-    return float(beta.ppf(CONFIDENCE, events + 1, n - events))
 
 
 def worst_candidate_row(run: Run) -> EvaluationRowView | None:

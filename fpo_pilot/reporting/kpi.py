@@ -33,7 +33,7 @@ def kpi_section(run: Run) -> Section:
     title = say("kpi.title")
     evaluation = run.evaluation
     if evaluation is None:
-        return Section("kpi", title, (Notice(say("notice.no_evaluation")),))
+        return Section("kpi", title, (Notice(say("notice.no_evaluation", command="fpo-pilot evaluate")),))
     blocks: list[Block] = [Paragraph(say("kpi.intro", episodes=evaluation.episodes))]
     blocks.append(kpi_table(evaluation))
     figure = kpi_figure(evaluation)

@@ -6,7 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from fpo_pilot.reporting.facts import LeastMargin, least_margins, reasons_of_stage, upper_rate
+from fpo_pilot.evidence.statistics import clopper_pearson_upper
+from fpo_pilot.reporting.facts import LeastMargin, least_margins, reasons_of_stage
 from fpo_pilot.reporting.kpi import ordered_rows, without_single_condition
 from fpo_pilot.reporting.labels import (
     arm_label,
@@ -29,7 +30,7 @@ def safety_section(run: Run) -> Section:
     """Build the section; each missing part says so."""
     blocks: list[Block] = [Paragraph(say("safety.intro"))]
     if run.evaluation is None:
-        blocks.append(Notice(say("notice.no_evaluation")))
+        blocks.append(Notice(say("notice.no_evaluation", command="fpo-pilot evaluate")))
     else:
         table = violation_table(run.evaluation)
         blocks.append(without_single_condition(table, run.evaluation, place=3))
@@ -44,7 +45,7 @@ def safety_section(run: Run) -> Section:
 
 def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
     """``0 of 59 episodes; with 95 % confidence fewer than 5 %``: never "no violations"."""
-    bound = upper_rate(events, n) if upper is None else upper
+    bound = clopper_pearson_upper(events, n) if upper is None else upper
     return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
 
 

@@ -38,7 +38,7 @@ def stages_section(run: Run) -> Section:
     """Build the section; without a roll-out it says so."""
     title = say("stages.title")
     if run.rollout is None:
-        return Section("stages", title, (Notice(say("notice.no_rollout")),))
+        return Section("stages", title, (Notice(say("notice.no_rollout", command="fpo-pilot rollout")),))
     moments = read_moments(run)
     blocks: list[Block] = [
         Paragraph(

@@ -81,16 +81,20 @@ class Speaker:
         return self._fill(key, {})
 
     def _fill(self, key: str, values: Mapping[str, str]) -> str:
-        try:
-            return self.template(key).format_map(values)
-        except (KeyError, ValueError, IndexError, AttributeError) as problem:
-            raise self._unfillable(key, values) from problem
+        return self._checked(key, values).format_map(values)
 
     def _fill_html(self, key: str, values: Mapping[str, Markup]) -> Markup:
+        return escape(self._checked(key, values)).format_map(values)
+
+    def _checked(self, key: str, values: Mapping[str, str]) -> str:
+        template = self.template(key)
         try:
-            return escape(self.template(key)).format_map(values)
-        except (KeyError, ValueError, IndexError, AttributeError) as problem:
+            known = placeholders(template) <= values.keys()
+        except ValueError as problem:
             raise self._unfillable(key, values) from problem
+        if not known:
+            raise self._unfillable(key, values)
+        return template
 
     def _unfillable(self, key: str, values: Mapping[str, str]) -> ReportError:
         return ReportError(

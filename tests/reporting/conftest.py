@@ -137,7 +137,7 @@ def manifest() -> dict[str, Any]:
         "plant_spec": plant_spec(),
         "safety_spec": safety_spec(),
         "training_spec": {"algorithm": "fpo"},
-        "hashes": {name: f"{place}" * 64 for place, name in enumerate(("plant", "safety", "training", "code", "model"), 1)},
+        "hashes": {name: f"{n}" * 64 for n, name in enumerate(("plant", "safety", "training", "code", "model"), 1)},
         "training": {
             "steps": 299_520, "updates": 156, "seconds": 71.25, "steps_per_second": 4203.8, "best_update": 150,
             "best_return": -19.6, "stopped_early": None, "peak_memory_mib": 512.0,
@@ -187,8 +187,9 @@ def step_table(arm: str, mode: str, stage: str, episode_id: int) -> pa.Table:
         {
             "stage": [stage] * HORIZON, "arm": pa.array([arm] * HORIZON).dictionary_encode(), "mode": [mode] * HORIZON,
             "shield": [True] * HORIZON, "scenario": ["nominal"] * HORIZON, "episode_id": [episode_id] * HORIZON,
-            "step": np.arange(HORIZON, dtype=np.int32), "obs.Ca": rows["Ca"], "obs.T": rows["T"], "ref.Ca_sp": rows["Ca_sp"],
-            "act.applied.Tc": rows["Tc"], "shield.active": [bool(r) for r in reasons], "shield.reasons": pa.array(reasons, pa.list_(pa.string())),
+            "step": np.arange(HORIZON, dtype=np.int32), "obs.Ca": rows["Ca"], "obs.T": rows["T"],
+            "ref.Ca_sp": rows["Ca_sp"], "act.applied.Tc": rows["Tc"], "shield.active": [bool(r) for r in reasons],
+            "shield.reasons": pa.array(reasons, pa.list_(pa.string())),
         }
     )  # fmt: skip
 
@@ -222,7 +223,8 @@ def evaluation(table: pa.Table, seeds: int) -> dict[str, Any]:
         costs[arm, mode, shield] = values
         rows.append(
             {
-                "arm": arm, "mode": mode, "shield": shield, "scenario": "nominal", "n": seeds, "return": interval(values),
+                "arm": arm, "mode": mode, "shield": shield, "scenario": "nominal", "n": seeds,
+                "return": interval(values),
                 "violations": {"episodes_with": 0, "n": seeds, "upper95": 1 - 0.05 ** (1 / seeds)},
                 "interventions_per_100_steps": 5.0 if arm == "flow" and shield else 0.0, "margins_min": MARGINS,
             }
@@ -230,11 +232,12 @@ def evaluation(table: pa.Table, seeds: int) -> dict[str, Any]:
     difference = interval(costs["flow", "noise 0", True] - costs["incumbent", "", True])
     modes = [(mode, interval(costs["flow", mode, True])) for mode in ("noise 0", "noise 0.5", "noise 1")]
     return {
-        "schema_version": 1, "plant": "cstr_safety", "command": "fpo-pilot demo --seed 0", "seed": 100, "episodes": seeds,
+        "schema_version": 1, "plant": "cstr_safety", "command": "fpo-pilot evaluate runs/demo", "seed": 100,
+        "episodes": seeds,
         "scenarios": [{"name": "nominal", "faults": []}], "rows": rows,
         "verdict": {
-            "candidate": {"arm": "flow", "mode": "noise 0"}, "incumbent": {"arm": "incumbent"}, "difference": difference,
-            "result": "pass", "reason": "non_inferior", "margin": 0.0,
+            "candidate": {"arm": "flow", "mode": "noise 0"}, "incumbent": {"arm": "incumbent"},
+            "difference": difference, "result": "pass", "reason": "non_inferior", "margin": 0.0,
         },
         "deployment": {
             "noise_scale": 0.0, "method": "euler", "steps": 10,
@@ -271,6 +274,7 @@ def rollout() -> dict[str, Any]:
 
     names = ("seq", "episode", "from_stage", "to_stage", "authority_from", "authority", "reason")
     kpi = {"mean": -67.9, "low": -68.4, "high": -67.3, "n": 60}
+    saving = {"mean": 36.9, "low": 35.0, "high": 38.8, "n": 60}
     own = {"mean": -31.0, "low": -33.0, "high": -29.4, "n": 60}
     return {
         "schema_version": 1, "plant": "cstr_safety", "command": "fpo-pilot rollout runs/demo", "seed": 200,
@@ -284,7 +288,7 @@ def rollout() -> dict[str, Any]:
         "guards": [], "blocks": {"shadow": 74, "bounded": 166, "full": 60},
         "kpi": {
             "shadow": {"incumbent": kpi, "policy": None, "difference": None},
-            "bounded": {"incumbent": kpi, "policy": own, "difference": {"mean": 36.9, "low": 35.0, "high": 38.8, "n": 60}},
+            "bounded": {"incumbent": kpi, "policy": own, "difference": saving},
         },
     }  # fmt: skip
 
@@ -305,8 +309,9 @@ def blocks_table() -> pa.Table:
     arms = ["incumbent" if stage == "shadow" or place % 2 else "policy" for place, stage in enumerate(stages)]
     return pa.table(
         {
-            "seq": np.arange(300), "stage": stages, "arm": arms, "episode_id": np.arange(300), "return": np.full(300, -30.0),
-            "violations_hard": np.zeros(300, dtype=np.int32), "interventions": np.full(300, 2, dtype=np.int32),
+            "seq": np.arange(300), "stage": stages, "arm": arms, "episode_id": np.arange(300),
+            "return": np.full(300, -30.0), "violations_hard": np.zeros(300, dtype=np.int32),
+            "interventions": np.full(300, 2, dtype=np.int32),
         }
     )  # fmt: skip
 
