@@ -85,9 +85,10 @@ def _convert(text: str, meaning: Meaning, path: Path) -> Number | Finding:
         return int(value) if value.is_integer() and "." not in text else value
     try:
         measured = units.parse_unit(unit)
-        return value if meaning.read is None else meaning.read(value, measured)
+        converted = value if meaning.read is None else meaning.read(value, measured)
     except UnitError as error:
         return Finding(path, text, meaning.expected, f"{error.fix} ({error})")
+    return units.tidy(converted) if isinstance(converted, float) else converted
 
 
 def _places(data: Any, pattern: Path, path: Path, above: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Place]]:
@@ -125,7 +126,9 @@ def rate(unit: Unit | None, period: float | None) -> Meaning:
     if unit is None:
         return Meaning(None, "a number")
     if period is None:
-        return Meaning(lambda value, given: units.convert_rate(value, given, unit, 1.0), f"a rate in {units.name(unit)}")
+        return Meaning(
+            lambda value, given: units.convert_rate(value, given, unit, 1.0), f"a rate in {units.name(unit)}"
+        )
     expected = f"a rate in {units.name(unit)}/step"
     return Meaning(lambda value, given: units.convert_rate(value, given, unit, period), expected)
 

@@ -61,7 +61,7 @@ def checked(
 
 
 def _clouded(path: Path) -> Path:
-    """Return what the rules cannot judge once ``path`` is set aside: with an item of an inner list, all that holds it."""
+    """Return what no rule can judge once ``path`` is set aside: with an item of an inner list, all that holds it."""
     return path[:2] if any(isinstance(part, int) for part in path[2:]) else path
 
 

@@ -25,7 +25,9 @@ _COMMON = (
 )
 # fmt: on
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL)
-_TOKENS = re.compile(r"\s*(?:(?P<word>[^\W\d]\w*|[%°Δ]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>\*\*|[*/^()·²³⁻¹-]))")
+_TOKENS = re.compile(
+    r"\s*(?:(?P<word>[^\W\d]\w*|[%°Δ]\w*)|(?P<number>\d+(?:\.\d+)?(?![\w.]))|(?P<sign>\*\*|[*/^()·²³⁻¹-]))"
+)
 _SHORTHAND = re.compile(r"(?<![\w.])([^\W\d_]+)([234])(?!\w)")
 _LONGEST = 64
 _GREATEST = 100.0
@@ -105,7 +107,7 @@ def convert_point(value: float, unit: Unit, target: Unit) -> float:
         raise UnitError(
             f"{name(unit)} is a difference, a point on the scale is wanted", f"Write the value in {name(target)}."
         )
-    return _tidy(float(registry().Quantity(value, unit).to(target).magnitude))
+    return float(registry().Quantity(value, unit).to(target).magnitude)
 
 
 def convert_difference(value: float, unit: Unit, target: Unit) -> float:
@@ -115,7 +117,7 @@ def convert_difference(value: float, unit: Unit, target: Unit) -> float:
         UnitError: the dimensions differ.
     """
     _require_same(unit, target)
-    return _tidy(float(registry().Quantity(value, difference_unit(unit)).to(difference_unit(target)).magnitude))
+    return float(registry().Quantity(value, difference_unit(unit)).to(difference_unit(target)).magnitude)
 
 
 def convert_rate(value: float, unit: Unit, target: Unit, period: float | None) -> float:
@@ -130,6 +132,11 @@ def convert_rate(value: float, unit: Unit, target: Unit, period: float | None) -
     return convert_difference(value, unit, target)
 
 
+def tidy(value: float) -> float:
+    """Drop the last digit, which conversion made up: 110 cm is 1.1 m, so that a spec has one hash in whatever units."""
+    return float(f"{value:.15g}")
+
+
 def name(unit: Unit) -> str:
     """Write a unit the short way: ``mol/L``; ``1`` for a plain number."""
     short = f"{unit:~}".replace(" ", "").replace("Δ°", "delta_deg").replace("°", "deg")
@@ -139,11 +146,6 @@ def name(unit: Unit) -> str:
 def near_units(text: str) -> tuple[str, ...]:
     """List common units that are written alike."""
     return tuple(get_close_matches(text, _COMMON, n=3, cutoff=0.5))
-
-
-def _tidy(value: float) -> float:
-    """Drop the last digit, which conversion made up: 110 cm is 1.1 m, so that a spec has one hash in whatever units."""
-    return float(f"{value:.15g}")
 
 
 def _near(text: str) -> str:

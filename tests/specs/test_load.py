@@ -50,8 +50,11 @@ def test_a_spread_in_kelvin_of_a_celsius_signal_is_not_shifted(project) -> None:
     [("[25 degC, 400]", "0.3 degC", 298.15, 0.3), ("[32 degF, 400 K]", "1.8 delta_degF", 273.15, 1.0)],
 )
 def test_a_range_is_made_of_points_and_a_noise_of_differences(project, range_text, std_text, low, std) -> None:
-    project.edit("plant", "[0, 120], role: state, sensor: {noise: {std: 0.3 K}}",
-                 f"{range_text}, role: state, sensor: {{noise: {{std: {std_text}}}}}")
+    project.edit(
+        "plant",
+        "[0, 120], role: state, sensor: {noise: {std: 0.3 K}}",
+        f"{range_text}, role: state, sensor: {{noise: {{std: {std_text}}}}}",
+    )
     project.edit("plant", "T: {tag: B1.TI01.PV, unit: degC", "T: {tag: B1.TI01.PV, unit: K")
     project.edit("plant", "T_sp: {unit: degC, range: [0, 120]", "T_sp: {unit: K, range: [0, 420]")
     project.edit("plant", "start: {T: 50", "start: {T: 50 degC")
@@ -69,7 +72,11 @@ def test_a_parameter_may_carry_its_unit_in_its_value(project) -> None:
 
 
 def test_an_absolute_uncertainty_is_in_the_unit_of_its_parameter(project) -> None:
-    project.edit("plant", "{value: 2, unit: m**2}", "{value: 2, unit: m**2, uncertainty: {kind: absolute, half_width: 500 cm**2}}")
+    project.edit(
+        "plant",
+        "{value: 2, unit: m**2}",
+        "{value: 2, unit: m**2, uncertainty: {kind: absolute, half_width: 500 cm**2}}",
+    )
     uncertainty = load_plant_spec("boiler").parameters["area"].uncertainty
     assert uncertainty is not None
     assert uncertainty.half_width == 0.05
@@ -97,7 +104,9 @@ def test_every_number_of_a_safety_spec_is_converted(project) -> None:
 def test_a_goal_is_scaled_in_the_unit_of_its_margin(project) -> None:
     text = project.path("plant").read_text()
     start, end = text.index("reward:"), text.index("disturbances:")
-    goals = 'goals:\n  - {name: hot, avoid: "T > 95 degC", scale: 5 K}\n  - {name: low, minimize: level, scale: 50 cm}\n'
+    goals = (
+        'goals:\n  - {name: hot, avoid: "T > 95 degC", scale: 5 K}\n  - {name: low, minimize: level, scale: 50 cm}\n'
+    )
     project.write("plant", text[:start] + goals + text[end:])
     assert [goal.scale for goal in load_plant_spec("boiler").goals] == [5.0, 0.5]
 
@@ -144,7 +153,9 @@ def test_a_dump_of_a_spec_can_be_read_again(project) -> None:
 
 def test_the_hash_is_of_what_a_spec_says_not_of_how_it_is_written(project) -> None:
     before = spec_hash(load_plant_spec("boiler"))
-    project.edit("plant", "level: {kind: uniform, low: 0.9, high: 110 cm}", "level: {high: 1.1, low: 900 mm, kind: uniform}")
+    project.edit(
+        "plant", "level: {kind: uniform, low: 0.9, high: 110 cm}", "level: {high: 1.1, low: 900 mm, kind: uniform}"
+    )
     project.edit("plant", "kpi: {power: heat}", "kpi: {power: heat}  # a comment")
     project.edit("plant", "size: 0.3 m3/h", "size: 5 L/min")
     assert spec_hash(load_plant_spec("boiler")) == before

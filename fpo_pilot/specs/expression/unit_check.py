@@ -7,7 +7,6 @@ a point and a difference elsewhere.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -326,7 +325,7 @@ def _scaled(node: Node, factor: float, offset: float) -> Node:
     """Return the node times ``factor`` plus ``offset``."""
     if isinstance(node, Number):
         value = node.value * factor + offset
-        return replace(node, value=float(f"{value:.15g}") if math.isfinite(value) else value)
+        return replace(node, value=units.tidy(value))
     if factor != 1.0:
         node = Arithmetic("*", node, Number(factor, None, node.column), node.column)
     return node if offset == 0.0 else Arithmetic("+", node, Number(offset, None, node.column), node.column)
