@@ -65,7 +65,7 @@ def find_plant(name_or_path: str | Path) -> Path:
 
 def find_safety(plant_yaml: Path) -> Path | None:
     """Find ``safety/NAME.yaml`` of the project that ``envs/NAME/plant.yaml`` is in; None if the plant declares none."""
-    folder = plant_yaml.resolve().parent
+    folder = plant_yaml.absolute().parent
     candidate = folder.parent.parent / "safety" / f"{folder.name}.yaml"
     return candidate if folder.parent.name == "envs" and candidate.is_file() else None
 

@@ -74,5 +74,5 @@ def _merged(one: Bounds, other: Bounds) -> Bounds:
 
 
 def _overlap(one: Bounds, other: Bounds) -> bool:
-    """Tell whether two boxes on the same signals meet; boxes on different signals are independent, and say nothing."""
-    return set(one) == set(other) and bool(_merged(one, other))
+    """Tell whether two boxes that share a signal meet; boxes on different signals are independent, and say nothing."""
+    return not set(one).isdisjoint(other) and bool(_merged(one, other))

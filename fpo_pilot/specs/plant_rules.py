@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
 
 from fpo_pilot.errors import Words
+from fpo_pilot.specs.expression.parser import RESERVED
 from fpo_pilot.specs.expression_rules import expression_findings, signal_units
 from fpo_pilot.specs.findings import Finding, Path, did_you_mean
 from fpo_pilot.specs.plant import (
@@ -34,6 +35,14 @@ def plant_findings(plant: PlantSpec, folder: FilePath | None = None) -> Iterator
     """
     if folder is not None:
         yield from _dynamics(plant, folder)
+        if folder.absolute().parent.name == "envs" and plant.plant.id != folder.absolute().name:
+            expected = f"{folder.absolute().name}, the name of its folder"
+            yield Finding(
+                ("plant", "id"), plant.plant.id, expected, "Rename one of the two: commands find a plant by both."
+            )
+    for name in plant.parameters:
+        if name in plant.signals:
+            yield Finding(("parameters", name), name, "a name that no signal has", "Rename one of the two.")
     for name, signal in plant.signals.items():
         yield from _signal(plant, name, signal)
     for role, purpose in (("action", "what a policy may move"), ("state", "what the dynamics integrate")):
@@ -163,6 +172,9 @@ def _dynamics(plant: PlantSpec, folder: FilePath) -> Iterator[Finding]:
 
 def _signal(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
     path: Path = ("signals", name)
+    if name in RESERVED:
+        expected = f"no word of the expression language ({', '.join(sorted(RESERVED))})"
+        yield Finding(path, Words(f"the name {name!r}, a word of the expression language"), expected, "Rename it.")
     yield from range_findings(*signal.range, (*path, "range"))
     if signal.start is not None:
         yield from outside_findings(signal.start, signal, (*path, "start"))

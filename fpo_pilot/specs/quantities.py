@@ -87,7 +87,7 @@ def _convert(text: str, meaning: Meaning, path: Path) -> Number | Finding:
         measured = units.parse_unit(unit)
         converted = value if meaning.read is None else meaning.read(value, measured)
     except UnitError as error:
-        return Finding(path, text, meaning.expected, f"{error.fix} ({error})")
+        return Finding(path, text, meaning.expected, f"{error}; {error.fix[:1].lower()}{error.fix[1:]}")
     return units.tidy(converted) if isinstance(converted, float) else converted
 
 

@@ -49,8 +49,14 @@ def _observation_scale(scale: Scale, place: Place) -> Meaning:
     term, of = _get(entry, "term"), _get(entry, "of")
     if term == "progress":
         return q.pure(scale, place)
+    if term == "previous_action" and of is None:
+        return Meaning(_several, "plain numbers, since each action has its own unit")
     unit = scale.signals.get(str(_get(entry, "signal") if term is None else of))
     return q.difference(unit) if term == "setpoint_error" else q.point(unit)
+
+
+def _several(value: float, given: Unit) -> float:
+    raise UnitError("this scale is for all actions", "Give each action an observation of its own: add `of:`.")
 
 
 def _goal_scale(scale: Scale, place: Place) -> Meaning:

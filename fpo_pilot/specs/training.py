@@ -41,6 +41,8 @@ class Common(Spec):
     correction_penalty: NonNegative = 0.05
     """Subtracted from the training reward as this times ‖(shielded − proposed)/span‖²; not part of the return."""
     shield_in_training: bool = True
+    deployment_average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Decay, per update, of the running average of the weights that is evaluated and deployed; 0 for the last weights."""
     evaluation_every: Count = 10
     """Updates between two deterministic evaluations."""
     evaluation_episodes: Count = 8

@@ -33,6 +33,8 @@ FUNCTIONS = {"abs": 1, "min": None, "max": None, "sqrt": 1, "exp": 1, "log": 1}
 _LONGEST = 500
 _DEEPEST = 30
 _KEYWORDS = {"and", "or", "not"}
+RESERVED = frozenset({*FUNCTIONS, *_KEYWORDS, "delta"})
+"""Words that cannot be names of signals."""
 _WORD = r"[^\W\d]\w*"
 _TOKEN = re.compile(
     rf"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<word>{_WORD})|(?P<sign>\*\*|<=|>=|==|!=|[-+*/<>(),]))"
