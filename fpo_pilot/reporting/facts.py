@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from fpo_pilot.reporting.labels import candidate_of, candidate_row
+from fpo_pilot.reporting.labels import candidate_of, candidate_row, judged_shield
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import EvaluationRowView, LimitView
 
@@ -32,11 +33,12 @@ class LeastMargin:
 
 
 def worst_candidate_row(run: Run) -> EvaluationRowView | None:
-    """The candidate's shielded row with most violations over all scenarios: the one a decision must rest on."""
+    """The candidate's row (behind the shield, if any) with most violations: the one a decision must rest on."""
     if run.evaluation is None or candidate_of(run.evaluation) is None:
         return None
     arm, mode = candidate_of(run.evaluation) or ("", "")
-    rows = [row for row in run.evaluation.rows if (row.arm, row.mode, row.shield) == (arm, mode, True)]
+    on = judged_shield(run.evaluation)
+    rows = [row for row in run.evaluation.rows if (row.arm, row.mode, row.shield) == (arm, mode, on)]
     return max(rows, key=lambda row: row.violations.episodes_with, default=candidate_row(run.evaluation))
 
 
@@ -51,7 +53,7 @@ def least_margins(run: Run) -> tuple[LeastMargin, ...]:
         seen = [
             row.margins_min.get(limit.id)
             for row in evaluation.rows
-            if (row.arm, row.mode, row.shield) == (*candidate, True)
+            if (row.arm, row.mode, row.shield) == (*candidate, judged_shield(evaluation))
         ]
         values = [value for value in seen if value is not None and math.isfinite(value)]
         signal = plant.signals.get(limit.signal)
@@ -62,10 +64,16 @@ def least_margins(run: Run) -> tuple[LeastMargin, ...]:
 
 
 def has_sensor_fault(run: Run) -> bool:
-    """Whether a scenario of the evaluation or a drill of the roll-out had a faulty sensor."""
+    """Whether a scenario of the evaluation, its step log, or a drill of the roll-out had a faulty sensor."""
     if run.evaluation is not None and any(_faults(scenario) for scenario in run.evaluation.scenarios):
         return True
-    return any(drill.name != RANDOM_ACTIONS for drill in run.drills)
+    return any(drill.name != RANDOM_ACTIONS for drill in run.drills) or _bad_quality_logged(run)
+
+
+def _bad_quality_logged(run: Run) -> bool:
+    columns = [f"quality.{name}" for name in run.manifest.plant_spec.signals]
+    log = run.steps("offline", columns)
+    return log is not None and any((pc.max(column).as_py() or 0) > 0 for column in log.columns)
 
 
 def _faults(scenario: Any) -> bool:
@@ -96,7 +104,8 @@ def candidate_returns(run: Run) -> NDArray[np.float64]:
     shields = run.episodes["shield"].to_pylist()
     counted = judged_rows(run.episodes)
     rows = zip(arms, modes, shields, counted, strict=True)
-    keep = [(arm, mode) == candidate and bool(on) and judged for arm, mode, on, judged in rows]
+    shield = judged_shield(run.evaluation)
+    keep = [(arm, mode) == candidate and bool(on) == shield and judged for arm, mode, on, judged in rows]
     returns = np.array(numbers(run.episodes, "return"), dtype=np.float64)
     chosen: NDArray[np.float64] = returns[np.array(keep, dtype=bool)]
     return chosen

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fpo_pilot.reporting.labels import stage_label
-from fpo_pilot.reporting.page import Cell, Column, Mark, Row, Source, Stack, Table
+from fpo_pilot.reporting.labels import scenario_label, stage_label
+from fpo_pilot.reporting.page import Cell, Column, Mark, Outcome, Row, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, percent, say
 from fpo_pilot.reporting.run_folder import Run
-from fpo_pilot.reporting.views import GateResultView, GateSpecView, SafetyView, VerdictView
+from fpo_pilot.reporting.views import GateResultView, GateSpecView, IntervalView, SafetyView, VerdictView
 
+MOST_SCENARIOS = 4
 EVENTS = ("hard_violation", "outside_band", "intervention", "infeasible")
 
 
@@ -26,7 +27,7 @@ def gate_table(run: Run) -> Table | None:
     rows: list[Row] = []
     sources: list[Source] = []
     if run.evaluation is not None and run.evaluation.verdict is not None:
-        rows.append(_offline_row(run.evaluation.verdict))
+        rows += _offline_rows(run.evaluation.verdict)
         sources.append(Source("evaluation.json", ("verdict.difference", "verdict.result")))
     results = last_results(run)
     if results:
@@ -56,18 +57,27 @@ def _is_open(row: Row) -> bool:
     return any(isinstance(cell, Mark) and cell.outcome == "inconclusive" for cell in row.cells)
 
 
-def _offline_row(verdict: VerdictView) -> Row:
-    difference = verdict.difference
-    margin = verdict.margin or 0.0
+def _offline_rows(verdict: VerdictView) -> list[Row]:
+    """One row a scenario; where there are many, only that of the worst, which decides."""
+    each = verdict.by_scenario
+    if 1 < len(each) <= MOST_SCENARIOS:
+        return [_offline_row(one.scenario, one.difference, one.result, verdict.margin) for one in each]
+    return [
+        _offline_row(verdict.scenario if len(each) > 1 else None, verdict.difference, verdict.result, verdict.margin)
+    ]
+
+
+def _offline_row(scenario: str | None, difference: IntervalView | None, result: Outcome, margin: float | None) -> Row:
+    stage = stage_label("offline")
     return Row(
         (
-            stage_label("offline"),
+            stage if scenario is None else Stack((stage, scenario_label(scenario))),
             say("gates.saving"),
             Number(difference.mean if difference else None, signed=True),
             _limits(difference.low if difference else None, difference.high if difference else None),
-            say("criterion.difference", threshold=declared(-margin)),
+            say("criterion.difference", threshold=declared(-(margin or 0.0))),
             Number(difference.n if difference else None),
-            Mark(verdict.result),
+            Mark(result),
         )
     )
 

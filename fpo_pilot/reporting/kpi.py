@@ -13,8 +13,8 @@ from fpo_pilot.reporting.labels import (
     ARM_ORDER,
     arm_label,
     candidate_of,
-    controller_label,
     full_label,
+    judged_shield,
     mode_label,
     row_of,
     scenario_label,
@@ -98,7 +98,7 @@ def without_single_condition(table: Table, evaluation: EvaluationView, *, place:
 
 def _row(row: EvaluationRowView, evaluation: EvaluationView) -> Row:
     cost = row.returns.negated()
-    is_candidate = (row.arm, row.mode) == candidate_of(evaluation)
+    is_candidate, on = (row.arm, row.mode) == candidate_of(evaluation), judged_shield(evaluation)
     return Row(
         (
             arm_label(row.arm),
@@ -111,9 +111,9 @@ def _row(row: EvaluationRowView, evaluation: EvaluationView) -> Row:
             _relative(row, evaluation),
         ),
         tone="policy"
-        if is_candidate and row.shield
+        if is_candidate and row.shield == on
         else "incumbent"
-        if row.arm == "incumbent" and row.shield
+        if row.arm == "incumbent" and row.shield == on
         else "plain",
     )
 
@@ -139,13 +139,14 @@ def _is_point(interval: IntervalView) -> bool:
 def kpi_figure(evaluation: EvaluationView) -> Figure | None:
     """Costs of the first scenario behind the shield, with the incumbent's mean as a line."""
     first = evaluation.rows[0].scenario if evaluation.rows else ""
+    on = judged_shield(evaluation)
     rows = []
     for row in ordered_rows(evaluation):
         cost = row.returns.negated()
         if row.scenario != first or cost.mean is None or not math.isfinite(cost.mean):
             continue
         role: Role = "incumbent" if row.arm == "incumbent" else "plain"
-        role = "policy" if (row.arm, row.mode) == candidate_of(evaluation) and row.shield else role
+        role = "policy" if (row.arm, row.mode) == candidate_of(evaluation) and row.shield == on else role
         role = "best" if row.arm == "oracle" else role
         low = cost.mean if cost.low is None else cost.low
         high = cost.mean if cost.high is None else cost.high
@@ -182,7 +183,7 @@ def term_table(run: Run) -> Table | None:
         rows.append(Row(cells))
     return Table(
         id="terms",
-        caption=say("kpi.terms_caption", controller=controller_label(*candidate)),
+        caption=say("kpi.terms_caption", controller=full_label(*candidate, judged_shield(run.evaluation))),
         columns=(
             Column(say("kpi.column_term")),
             Column(say("kpi.column_policy"), numeric=True),
@@ -196,12 +197,13 @@ def term_table(run: Run) -> Table | None:
 
 
 def _mean_cost(run: Run, column: str, arm: str, mode: str) -> float | None:
-    if run.episodes is None:
+    if run.episodes is None or run.evaluation is None:
         return None
     arms, modes = strings(run.episodes, "arm"), strings(run.episodes, "mode")
     shields = run.episodes["shield"].to_pylist()
     rows = zip(arms, modes, shields, judged_rows(run.episodes), strict=True)
-    keep = [(a, m) == (arm, mode) and bool(on) and judged for a, m, on, judged in rows]
+    shield = judged_shield(run.evaluation)
+    keep = [(a, m) == (arm, mode) and bool(on) == shield and judged for a, m, on, judged in rows]
     chosen = np.array(numbers(run.episodes, column))[np.array(keep, dtype=bool)]
     chosen = chosen[np.isfinite(chosen)]
     return -float(chosen.mean()) if chosen.size else None

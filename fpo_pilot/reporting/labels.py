@@ -99,14 +99,21 @@ def candidate_of(evaluation: EvaluationView) -> tuple[str, str] | None:
     return None
 
 
-def row_of(evaluation: EvaluationView, arm: str, mode: str = "", *, shield: bool = True) -> EvaluationRowView | None:
+def judged_shield(evaluation: EvaluationView) -> bool:
+    """Whether the verdict is about the policy behind the shield, as it always is where the plant has a safety spec."""
+    verdict = evaluation.verdict
+    return verdict is None or verdict.candidate is None or verdict.candidate.shield
+
+
+def row_of(evaluation: EvaluationView, arm: str, mode: str = "") -> EvaluationRowView | None:
     """The row of a controller in the first scenario; the other shield setting stands in where it was not run."""
+    shield = judged_shield(evaluation)
     rows = [row for row in evaluation.rows if row.arm == arm and row.mode == mode]
     rows.sort(key=lambda row: row.shield != shield)
     return rows[0] if rows else None
 
 
 def candidate_row(evaluation: EvaluationView) -> EvaluationRowView | None:
-    """The row of the policy that the verdict is about, with the shield on."""
+    """The row of the policy that the verdict is about, in the first scenario."""
     candidate = candidate_of(evaluation)
     return None if candidate is None else row_of(evaluation, *candidate)

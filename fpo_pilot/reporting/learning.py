@@ -7,7 +7,7 @@ import math
 from fpo_pilot.reporting.drawing import IntervalRow, Intervals, Level, Panel, Panels, Role, Series
 from fpo_pilot.reporting.labels import arm_label, candidate_of, mode_label, row_of
 from fpo_pilot.reporting.page import Block, Figure, Notice, Section, Source, Subheading
-from fpo_pilot.reporting.phrases import Message, Number, Phrase, say
+from fpo_pilot.reporting.phrases import Number, Phrase, say
 from fpo_pilot.reporting.run_folder import Missing, Run, numbers
 from fpo_pilot.reporting.trajectories import trajectory_figure
 
@@ -105,6 +105,6 @@ def noise_figure(run: Run) -> Figure | None:
         caption=say("learning.noise_caption", mode=mode_label(chosen), sampler=sampler),
         description=say("learning.noise_description", count=len(rows)),
         drawing=Intervals(say("figure.cost"), tuple(rows)),
-        sources=(Source("evaluation.json", ("deployment.chosen_from",)),),
-        notes=(Message("learning.noise_note"),),
+        sources=(Source("evaluation.json", ("deployment.chosen_from",)), Source("selection.parquet", ("return",))),
+        notes=(say("learning.noise_note", n=deployment.chosen_from[0].n),),
     )

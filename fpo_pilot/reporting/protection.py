@@ -13,6 +13,8 @@ from fpo_pilot.reporting.labels import (
     arm_label,
     candidate_of,
     controller_label,
+    full_label,
+    judged_shield,
     limit_range,
     mode_label,
     reason_label,
@@ -23,7 +25,7 @@ from fpo_pilot.reporting.labels import (
 from fpo_pilot.reporting.page import Block, Cell, Column, Notice, Paragraph, Row, Section, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, percent, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
-from fpo_pilot.reporting.views import EvaluationView, SafetyView, TextView
+from fpo_pilot.reporting.views import EvaluationView, SafetyView, TextView, ViolationsView
 
 
 def safety_section(run: Run) -> Section:
@@ -49,10 +51,17 @@ def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
     return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
 
 
+def _episode_rate(seen: ViolationsView) -> Cell:
+    rate = rate_phrase(seen.episodes_with, seen.n, seen.upper95, "episodes")
+    if seen.independent is None or seen.independent >= seen.n:
+        return rate
+    return Stack((rate, say("safety.independent", count=seen.independent)))
+
+
 def violation_table(evaluation: EvaluationView) -> Table:
     """Episodes with a hard violation, with the upper limit of the rate, and interventions, for every controller."""
     rows = []
-    candidate = candidate_of(evaluation)
+    candidate, on = candidate_of(evaluation), judged_shield(evaluation)
     for row in ordered_rows(evaluation):
         seen = row.violations
         cells = (
@@ -60,12 +69,15 @@ def violation_table(evaluation: EvaluationView) -> Table:
             mode_label(row.mode),
             shield_label(row.shield),
             scenario_label(row.scenario),
-            rate_phrase(seen.episodes_with, seen.n, seen.upper95, "episodes"),
+            _episode_rate(seen),
             Number(row.interventions_per_100_steps if row.shield else None),
         )
-        is_candidate = (row.arm, row.mode) == candidate and row.shield
+        is_candidate = (row.arm, row.mode) == candidate and row.shield == on
         rows.append(
-            Row(cells, "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield else "plain")
+            Row(
+                cells,
+                "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield == on else "plain",
+            )
         )
     return Table(
         id="violations",
@@ -129,7 +141,7 @@ def margin_table(run: Run) -> Table | None:
     candidate = candidate_of(run.evaluation) or ("", "")
     return Table(
         id="margins",
-        caption=say("safety.margins_caption", controller=controller_label(*candidate)),
+        caption=say("safety.margins_caption", controller=full_label(*candidate, judged_shield(run.evaluation))),
         columns=(
             Column(say("safety.column_limit")),
             Column(say("safety.column_kind")),

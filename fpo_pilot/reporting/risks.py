@@ -15,7 +15,7 @@ from fpo_pilot.reporting.facts import (
     worst_candidate_row,
 )
 from fpo_pilot.reporting.gates import last_results
-from fpo_pilot.reporting.labels import candidate_of, limit_range, stage_label
+from fpo_pilot.reporting.labels import candidate_of, judged_shield, limit_range, shield_label, stage_label
 from fpo_pilot.reporting.page import Risk
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, percent, say
 from fpo_pilot.reporting.run_folder import Run
@@ -48,7 +48,8 @@ def _no_safety_spec(run: Run) -> Iterator[Risk]:
 def _violations_behind_shield(run: Run) -> Iterator[Risk]:
     row = worst_candidate_row(run)
     if row is not None and row.violations.episodes_with > 0:
-        yield _risk("violations", "safety", events=row.violations.episodes_with, n=row.violations.n)
+        seen = row.violations
+        yield _risk("violations", "safety", events=seen.episodes_with, n=seen.n, shield=shield_label(row.shield))
 
 
 def _failed_gates(run: Run) -> Iterator[Risk]:
@@ -77,7 +78,7 @@ def _inconclusive(run: Run) -> Iterator[Risk]:
 def _needs_the_shield(run: Run) -> Iterator[Risk]:
     evaluation = run.evaluation
     candidate = candidate_of(evaluation) if evaluation is not None else None
-    if evaluation is None or candidate is None:
+    if evaluation is None or candidate is None or not judged_shield(evaluation):
         return
     bare = [row for row in evaluation.rows if (row.arm, row.mode) == candidate and not row.shield]
     worst = max(bare, key=lambda row: row.violations.episodes_with, default=None)

@@ -9,7 +9,14 @@ import pyarrow as pa
 
 from fpo_pilot.reporting.drawing import Level, Panel, Panels, Role, Series
 from fpo_pilot.reporting.facts import only_rows
-from fpo_pilot.reporting.labels import axis_label, candidate_of, controller_label, scenario_label
+from fpo_pilot.reporting.labels import (
+    axis_label,
+    candidate_of,
+    controller_label,
+    full_label,
+    judged_shield,
+    scenario_label,
+)
 from fpo_pilot.reporting.page import Figure, Source
 from fpo_pilot.reporting.phrases import Phrase, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
@@ -50,7 +57,7 @@ def trajectory_figure(run: Run) -> Figure | None:
     scenario, seed, episodes = chosen
     paths = []
     for (arm, mode), episode in sorted(episodes.items(), key=lambda item: item[0] != candidate):
-        steps = _read(run, arm, mode, scenario, episode)
+        steps = _read(run, (arm, mode, judged_shield(evaluation), scenario, episode))
         if steps is not None and steps.num_rows > 0:
             role: Role = "policy" if (arm, mode) == candidate else "incumbent"
             paths.append(Path(arm, mode, controller_label(arm, mode), role, steps))
@@ -70,7 +77,7 @@ def trajectory_figure(run: Run) -> Figure | None:
             "trajectories.caption",
             scenario=scenario_label(scenario),
             seed=seed,
-            controller=controller_label(*candidate),
+            controller=full_label(*candidate, judged_shield(evaluation)),
         ),
         description=say("trajectories.description", count=len(shown)),
         drawing=Panels(say("figure.time", unit=clock.unit), shown),
@@ -113,8 +120,9 @@ def _references(run: Run) -> dict[str, str]:
 
 def _choose(run: Run, candidate: tuple[str, str]) -> tuple[str, int, dict[tuple[str, str], int]] | None:
     """The scenario and the least seed logged for policy and incumbent, with the episode of each."""
-    if run.episodes is None:
+    if run.episodes is None or run.evaluation is None:
         return None
+    shield = judged_shield(run.evaluation)
     logged = run.steps("offline", ["arm", "mode", "shield", "scenario", "episode_id"])
     if logged is None:
         return None
@@ -122,7 +130,7 @@ def _choose(run: Run, candidate: tuple[str, str]) -> tuple[str, int, dict[tuple[
     seeds: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
     for key, seed in zip(_keys(run.episodes), run.episodes["seed"].to_pylist(), strict=True):
         arm, mode, on, scenario, episode = key
-        if key in present and on and ((arm, mode) == candidate or arm == "incumbent"):
+        if key in present and on == shield and ((arm, mode) == candidate or arm == "incumbent"):
             seeds.setdefault((scenario, int(seed)), {})[arm, mode] = episode
     order = list(dict.fromkeys(strings(run.episodes, "scenario")))
     full = [key for key, found in seeds.items() if candidate in found]
@@ -144,14 +152,15 @@ def _keys(table: pa.Table) -> list[tuple[str, str, bool, str, int]]:
     ]
 
 
-def _read(run: Run, arm: str, mode: str, scenario: str, episode: int) -> pa.Table | None:
+def _read(run: Run, key: tuple[str, str, bool, str, int]) -> pa.Table | None:
+    arm, mode, on, scenario, episode = key
     signals, actions = key_signals(run)
     columns = ["step", *(f"obs.{n}" for n in signals), *(f"ref.{n}" for n in _references(run).values())]
     columns += [f"act.applied.{name}" for name in actions]
     table = run.steps(
         "offline",
         ["arm", "mode", "shield", "scenario", "episode_id", *columns],
-        only_rows(arm=arm, mode=mode, shield=True, scenario=scenario, episode_id=episode),
+        only_rows(arm=arm, mode=mode, shield=on, scenario=scenario, episode_id=episode),
     )
     return None if table is None else table.sort_by("step")
 

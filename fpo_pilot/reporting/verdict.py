@@ -11,6 +11,8 @@ from fpo_pilot.reporting.labels import (
     controller_label,
     limit_range,
     row_of,
+    scenario_label,
+    shield_label,
     stage_label,
 )
 from fpo_pilot.reporting.page import Outcome, StageMark, VerdictPage
@@ -112,6 +114,8 @@ def _because(run: Run) -> list[Phrase]:
                 policy=Number(costs["policy"]),
                 incumbent=Number(costs["incumbent"]),
                 n=own.n,
+                shield=shield_label(own.shield),
+                scenario=scenario_label(own.scenario),
             )
         )
     difference = evaluation.verdict.difference if evaluation.verdict is not None else None
@@ -134,7 +138,15 @@ def _safety_facts(run: Run) -> list[Phrase]:
     if worst is not None:
         seen = worst.violations
         key = "because.violations_none" if seen.episodes_with == 0 else "because.violations"
-        facts.append(say(key, events=seen.episodes_with, n=seen.n, upper=percent(seen.upper95, round_up=True)))
+        facts.append(
+            say(
+                key,
+                events=seen.episodes_with,
+                n=seen.n,
+                upper=percent(seen.upper95, round_up=True),
+                shield=shield_label(worst.shield),
+            )
+        )
     for margin in least_margins(run)[:1]:
         unit = run.manifest.plant_spec.signals[margin.limit.signal].unit
         limit = limit_range(margin.limit, run.manifest.plant_spec)

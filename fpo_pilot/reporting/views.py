@@ -243,6 +243,8 @@ class ViolationsView(View):
 
     episodes_with: int
     n: int
+    independent: int | None = None
+    """Episodes that count as evidence: equal ones of a deterministic plant count once."""
     upper95: float | None = None
 
 
@@ -268,13 +270,23 @@ class ArmView(View):
     shield: bool = True
 
 
+class ScenarioVerdictView(View):
+    """The verdict in one scenario."""
+
+    scenario: str
+    difference: IntervalView | None = None
+    result: Literal["pass", "fail", "inconclusive"]
+
+
 class VerdictView(View):
-    """The offline verdict against the incumbent."""
+    """The offline verdict against the incumbent: that of the worst scenario."""
 
     candidate: ArmView | None = None
     difference: IntervalView | None = None
     result: Literal["pass", "fail", "inconclusive"]
     margin: float | None = None
+    scenario: str | None = None
+    by_scenario: tuple[ScenarioVerdictView, ...] = ()
 
 
 class ChoiceView(View):
@@ -284,6 +296,7 @@ class ChoiceView(View):
     mean: float | None = None
     low: float | None = None
     high: float | None = None
+    n: int | None = None
 
 
 class DeploymentView(View):
@@ -304,6 +317,7 @@ class EvaluationView(View):
     seed: int | None = None
     episodes: int | None = None
     scenarios: tuple[Any, ...] = ()
+    deterministic: bool = False
     rows: tuple[EvaluationRowView, ...]
     verdict: VerdictView | None = None
     deployment: DeploymentView | None = None
