@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fpo_pilot.reporting.run_folder import Run, read_run
+from fpo_pilot.reporting import write_report
 
 HORIZON = 60
 SCHEDULE = ((0, 0.85, 301.438), (20, 0.9, 298.209), (40, 0.87, 300.446))
@@ -225,7 +227,9 @@ def evaluation(table: pa.Table, seeds: int) -> dict[str, Any]:
             {
                 "arm": arm, "mode": mode, "shield": shield, "scenario": "nominal", "n": seeds,
                 "return": interval(values),
-                "violations": {"episodes_with": 0, "n": seeds, "upper95": 1 - 0.05 ** (1 / seeds)},
+                "violations": {
+                    "episodes_with": 0, "n": seeds, "independent": seeds, "upper95": 1 - 0.05 ** (1 / seeds),
+                },
                 "interventions_per_100_steps": 5.0 if arm == "flow" and shield else 0.0, "margins_min": MARGINS,
             }
         )  # fmt: skip
@@ -234,14 +238,16 @@ def evaluation(table: pa.Table, seeds: int) -> dict[str, Any]:
     return {
         "schema_version": 1, "plant": "cstr_safety", "command": "fpo-pilot evaluate runs/demo", "seed": 100,
         "episodes": seeds,
-        "scenarios": [{"name": "nominal", "faults": []}], "rows": rows,
+        "scenarios": ["nominal"], "confidence": 0.95, "deterministic": False, "rows": rows, "comparison": [],
         "verdict": {
-            "candidate": {"arm": "flow", "mode": "noise 0"}, "incumbent": {"arm": "incumbent"},
-            "difference": difference, "result": "pass", "reason": "non_inferior", "margin": 0.0,
+            "candidate": {"arm": "flow", "mode": "noise 0", "shield": True}, "incumbent": {"arm": "incumbent"},
+            "scenario": "nominal",
+            "by_scenario": [{"scenario": "nominal", "difference": difference, "result": "pass", "reason": "x"}],
+            "difference": difference, "result": "pass", "reason": "The difference is above.", "margin": 0.0,
         },
         "deployment": {
             "noise_scale": 0.0, "method": "euler", "steps": 10,
-            "chosen_from": [{"label": label, **{k: i[k] for k in ("mean", "low", "high")}} for label, i in modes],
+            "chosen_from": [{"label": label, **{k: i[k] for k in ("mean", "low", "high", "n")}} for label, i in modes],
         },
         "trajectories": "steps/stage=offline",
     }  # fmt: skip
@@ -332,34 +338,51 @@ def edit_json() -> Callable[[Path, Callable[[dict[str, Any]], None]], None]:
     return edit
 
 
+def build_run(folder: Path, *, evaluated: bool, rolled_out: bool, seeds: int) -> Path:
+    folder.mkdir()
+    write_json(folder / "manifest.json", manifest())
+    pq.write_table(metrics(19.6), folder / "metrics.parquet")
+    if evaluated:
+        table = episodes_table(seeds)
+        pq.write_table(table, folder / "episodes.parquet")
+        write_json(folder / "evaluation.json", evaluation(table, seeds))
+        ids = {(r["arm"], r["mode"], r["shield"]): r["episode_id"] for r in reversed(table.to_pylist())}
+        log = folder / "steps" / "stage=offline"
+        log.mkdir(parents=True)
+        tables = [step_table(arm, mode, "offline", ids[arm, mode, True]) for arm, mode in LOGGED]
+        pq.write_table(pa.concat_tables(tables).unify_dictionaries(), log / "seg-00000.parquet")
+    if evaluated and rolled_out:
+        write_json(folder / "rollout.json", rollout())
+        pq.write_table(events_table(), folder / "events.parquet")
+        pq.write_table(blocks_table(), folder / "blocks.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool, bool, int], Path]:
+    """Run folders to copy from, each made once."""
+    root = tmp_path_factory.mktemp("library")
+
+    @cache
+    def get(evaluated: bool, rolled_out: bool, seeds: int) -> Path:
+        folder = root / f"{evaluated}-{rolled_out}-{seeds}"
+        return build_run(folder, evaluated=evaluated, rolled_out=rolled_out, seeds=seeds)
+
+    return get
+
+
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[..., Path]:
+def make_run(tmp_path: Path, library: Callable[[bool, bool, int], Path]) -> Callable[..., Path]:
     """Make a run folder; parts can be left out, as in a run that has not come that far."""
 
     def make(name: str = "run", *, evaluated: bool = True, rolled_out: bool = True, seeds: int = 32) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        write_json(folder / "manifest.json", manifest())
-        pq.write_table(metrics(19.6), folder / "metrics.parquet")
-        if evaluated:
-            table = episodes_table(seeds)
-            pq.write_table(table, folder / "episodes.parquet")
-            write_json(folder / "evaluation.json", evaluation(table, seeds))
-            ids = {(r["arm"], r["mode"], r["shield"]): r["episode_id"] for r in reversed(table.to_pylist())}
-            log = folder / "steps" / "stage=offline"
-            log.mkdir(parents=True)
-            tables = [step_table(arm, mode, "offline", ids[arm, mode, True]) for arm, mode in LOGGED]
-            pq.write_table(pa.concat_tables(tables).unify_dictionaries(), log / "seg-00000.parquet")
-        if evaluated and rolled_out:
-            write_json(folder / "rollout.json", rollout())
-            pq.write_table(events_table(), folder / "events.parquet")
-            pq.write_table(blocks_table(), folder / "blocks.parquet")
-        return folder
+        return Path(shutil.copytree(library(evaluated, rolled_out, seeds), tmp_path / name))
 
     return make
 
 
-@pytest.fixture
-def run(make_run: Callable[..., Path]) -> Run:
-    """A run folder with everything in it, read."""
-    return read_run(make_run())
+@pytest.fixture(scope="session")
+def pages(library: Callable[[bool, bool, int], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Both pages of a whole run, made once for all tests that only read them."""
+    folder = Path(shutil.copytree(library(True, True, 32), tmp_path_factory.mktemp("pages") / "run"))
+    return {path.name: path.read_text(encoding="utf-8") for path in write_report(folder)}

@@ -21,7 +21,7 @@ def test_without_the_extra_the_way_to_get_it_is_told(make_run: Make, monkeypatch
 def test_a_pdf_is_written_beside_the_page_with_its_fonts_inside(make_run: Make) -> None:
     pytest.importorskip("weasyprint")
     pytest.importorskip("matplotlib_fontja")
-    folder = make_run()
+    folder = make_run(evaluated=False)
     assert write_report(folder, ("ja",), pdf=True) == (folder / "report.ja.html", folder / "report.ja.pdf")
     content = (folder / "report.ja.pdf").read_bytes()
     assert content.startswith(b"%PDF-")

@@ -115,3 +115,49 @@ def test_the_cost_is_minus_the_return_with_its_limits_exchanged(make_run: Make, 
     )
     page = write_report(folder, ("en",))[0].read_text(encoding="utf-8")
     assert '<td class="numeric">20.0</td><td class="numeric">18.0 to 23.0</td>' in page
+
+
+def test_every_scenario_is_judged_in_the_gate_table_and_the_worst_decides(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run()
+
+    def two_scenarios(document: Document) -> None:
+        document["rows"] += [{**row, "scenario": "hot_feed"} for row in document["rows"]]
+        other = {"scenario": "hot_feed", "difference": None, "result": "inconclusive", "reason": "x"}
+        document["verdict"]["by_scenario"].append(other)
+        document["verdict"].update(result="inconclusive", scenario="hot_feed")
+
+    edit_json(folder / "evaluation.json", two_scenarios)
+    assert decision(read_run(folder)) == ("inconclusive", "not_decided")
+    page = write_report(folder, ("en",))[0].read_text(encoding="utf-8")
+    assert "<div>Offline</div><div>Nominal</div>" in page
+    assert "<div>Offline</div><div><code>hot_feed</code></div>" in page
+    assert '<th scope="col">Condition</th>' in page
+
+
+def test_equal_episodes_of_a_deterministic_plant_count_once(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run()
+
+    def deterministic(document: Document) -> None:
+        document.update(deterministic=True)
+        for row in document["rows"]:
+            row["violations"].update(independent=1, upper95=0.95)
+
+    edit_json(folder / "evaluation.json", deterministic)
+    page = write_report(folder, ("en",))[0].read_text(encoding="utf-8").replace("\u00a0", " ")
+    assert "0 of 32 episodes; with 95 % confidence fewer than 95 %" in page
+    assert "independent episodes: 1; equal ones count once" in page
+
+
+def test_a_plant_without_shield_is_judged_without_one(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run()
+    edit_json(folder / "manifest.json", lambda document: document.update(safety_spec=None))
+
+    def bare(document: Document) -> None:
+        document["rows"] = [row for row in document["rows"] if not row["shield"]]
+        document["verdict"]["candidate"].update(shield=False)
+        document["rows"][-1]["violations"].update(episodes_with=1)
+
+    edit_json(folder / "evaluation.json", bare)
+    assert decision(read_run(folder)) == ("fail", "violations")
+    page = write_report(folder, ("en",))[0].read_text(encoding="utf-8")
+    assert "simulated episodes, shield off, condition: Nominal" in page
