@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+
+from fpo_pilot.specs import PlantSpec, load_plant_spec
 
 PLANT = """\
 schema_version: 1
@@ -93,7 +96,9 @@ TEXTS = {"plant": PLANT, "safety": SAFETY, "training": TRAINING, "evaluation": E
 
 
 class Project:
-    """The files of a project on disk."""
+    """The files of a project on disk; ``texts`` are the sound ones."""
+
+    texts = TEXTS
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -114,6 +119,15 @@ class Project:
         text = self.path(kind).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
         return self.write(kind, text.replace(old, new))
+
+    @lru_cache(maxsize=1)  # noqa: B019  # one project a test
+    def sound_plant(self) -> PlantSpec:
+        """Load the plant once, before anything is damaged."""
+        damaged = self.path("plant").read_text(encoding="utf-8", errors="replace")
+        self.write("plant", PLANT)
+        plant = load_plant_spec(self.path("plant"))
+        self.write("plant", damaged)
+        return plant
 
 
 @pytest.fixture
