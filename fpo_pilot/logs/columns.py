@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fpo_pilot.errors import LogError
+
+
+def to_table(schema: pa.Schema, columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """Make a table of a schema: columns that are left out are null.
+
+    Args:
+        schema: names and types.
+        columns: for each name an array or list of ``rows`` values, or one value for all rows.
+        rows: length of the table.
+
+    Raises:
+        LogError: an unknown column, or one that does not fit the schema.
+    """
+    unknown = [name for name in columns if name not in schema.names]
+    if unknown:
+        raise LogError(
+            f"table: found column {', '.join(unknown)}, expected columns of the schema ({', '.join(schema.names)}). "
+            "Mend the caller: nothing was written."
+        )
+    arrays = [to_array(field, columns.get(field.name), rows) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def to_array(field: pa.Field, value: Any, rows: int) -> pa.Array:

@@ -60,7 +60,6 @@ def episode_schema(reward_terms: Iterable[str], limit_ids: Iterable[str]) -> pa.
         _field("mode", _TEXT, nullable=False),
         _field("shield", pa.bool_(), nullable=False),
         _field("scenario", _TEXT, nullable=False),
-        _field("purpose", _TEXT, nullable=False),
         _field("episode_id", pa.int64(), nullable=False),
         _field("seed", pa.int64(), nullable=False),
         _field("steps", pa.int32(), {"unit": "step"}, nullable=False),
@@ -160,6 +159,7 @@ def _tail() -> list[pa.Field]:
         _field("model_hash", _TEXT),
         _field("plant_hash", _TEXT),
         _field("safety_hash", _TEXT),
+        _field("cell", _TEXT),
     ]
 
 

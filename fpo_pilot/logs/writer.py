@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.logs.columns import to_array
+from fpo_pilot.logs.columns import to_table
 from fpo_pilot.logs.reader import segment_rows, segments, stage_folder
 from fpo_pilot.logs.tables import write_table_atomic
 
@@ -105,10 +105,7 @@ class StepLog:
         if self._rows == 0:
             return
         table = pa.concat_tables(self._chunks)
-        table = table.replace_schema_metadata(
-            {**self.schema.metadata, "seq_first": str(self._next_seq - self._rows), "seq_last": str(self._next_seq - 1)}
-        )
-        write_table_atomic(self.folder / f"seg-{self._index:05d}.parquet", table)
+        _write_segment(self.folder, self._index, table, self.schema, self._next_seq - self._rows)
         self._index += 1
         self._chunks, self._rows = [], 0
 
@@ -134,12 +131,8 @@ class StepLog:
     def _add(self, columns: Mapping[str, Any], rows: int) -> None:
         if rows == 0:
             return
-        unknown = [name for name in columns if name not in self.schema.names]
-        if unknown:
-            raise self._error(f"column {', '.join(unknown)}", f"columns of the schema ({', '.join(self.schema.names)})")
         filled = {"stage": self.stage, **columns, "seq": self._sequence(columns.get("seq"), rows)}
-        arrays = [to_array(field, filled.get(field.name), rows) for field in self.schema]
-        self._chunks.append(pa.Table.from_arrays(arrays, schema=self.schema))
+        self._chunks.append(to_table(self.schema, filled, rows))
         self._rows += rows
         self._next_seq += rows
         if self._rows >= self._rows_per_segment:
@@ -158,6 +151,34 @@ class StepLog:
 
     def _error(self, found: str, expected: str) -> LogError:
         return LogError(f"{self.folder}: found {found}, expected {expected}. Mend the caller: the log was not written.")
+
+
+def rewrite_stage(run_dir: Path, stage: str, table: pa.Table, schema: pa.Schema) -> None:
+    """Put ``table`` in the place of the whole step log of a stage, numbered from 0 in its own order.
+
+    Each segment replaces its predecessor whole; those that are left over go last.
+
+    Args:
+        run_dir: the run folder.
+        stage: the stage.
+        table: rows in the columns of ``schema``; ``seq`` and ``stage`` are filled in.
+        schema: of the step log.
+    """
+    folder = stage_folder(run_dir, stage)
+    schema = schema.with_metadata({**(schema.metadata or {}), "stage": stage})
+    filled = {name: table[name] for name in table.schema.names} | {"seq": np.arange(table.num_rows), "stage": stage}
+    whole = to_table(schema, filled, table.num_rows)
+    starts = range(0, table.num_rows, ROWS_PER_SEGMENT)
+    for index, start in enumerate(starts):
+        _write_segment(folder, index, whole.slice(start, ROWS_PER_SEGMENT), schema, start)
+    for path in segments(run_dir, stage)[len(starts) :]:
+        path.unlink()
+
+
+def _write_segment(folder: Path, index: int, table: pa.Table, schema: pa.Schema, seq_first: int) -> None:
+    numbers = {"seq_first": str(seq_first), "seq_last": str(seq_first + table.num_rows - 1)}
+    table = table.replace_schema_metadata({**schema.metadata, **numbers})
+    write_table_atomic(folder / f"seg-{index:05d}.parquet", table)
 
 
 def _length(columns: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ import pytest
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.reader import read_steps, segments, stages
 from fpo_pilot.logs.schema import step_schema
-from fpo_pilot.logs.writer import StepLog
+from fpo_pilot.logs.writer import StepLog, rewrite_stage
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import SafetySpec
 
@@ -174,7 +174,7 @@ KILLED = """
     from pathlib import Path
     import numpy as np
     import pyarrow as pa
-    from fpo_pilot.logs.writer import StepLog
+    from fpo_pilot.logs.writer import StepLog, rewrite_stage
 
     schema = pa.schema([("seq", pa.int64()), ("stage", pa.string()), ("x", pa.float64())])
     log = StepLog(Path(sys.argv[1]), "offline", schema)
@@ -211,3 +211,19 @@ def test_a_segment_whose_rows_are_not_those_it_claims_is_refused(tmp_path: Path,
     pq.write_table(table.take([0, 2]), path)
     with pytest.raises(LogError, match="without a gap"):
         read_steps(tmp_path)
+
+
+def test_a_rewritten_stage_is_numbered_anew_and_leaves_nothing_of_the_old_one(
+    tmp_path: Path, schema: pa.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StepLog(tmp_path, "offline", schema, rows_per_segment=2) as log:
+        for _ in range(4):
+            log.append(rows(2))
+    assert len(segments(tmp_path, "offline")) == 4
+    kept = read_steps(tmp_path).slice(3, 3)
+    monkeypatch.setattr("fpo_pilot.logs.writer.ROWS_PER_SEGMENT", 2)
+    rewrite_stage(tmp_path, "offline", kept, schema)
+    table = read_steps(tmp_path)
+    assert len(segments(tmp_path, "offline")) == 2
+    assert table["seq"].to_pylist() == [0, 1, 2]
+    assert table["step"].to_pylist() == kept["step"].to_pylist()

@@ -1,0 +1,260 @@
+"""Runs all episodes of one arm as one batch, through the shield or not, and counts and logs what happens.
+
+Letters: B episodes, A actions, M measured signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fpo_pilot.evaluate.arms import Actor, Sight
+from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.shields.verdict import ShieldContext
+
+if TYPE_CHECKING:
+    from fpo_pilot.plants.controllers import Controller
+    from fpo_pilot.plants.plant import Plant
+    from fpo_pilot.plants.transition import Transition
+    from fpo_pilot.shields.stack import ShieldStack
+    from fpo_pilot.shields.verdict import Verdict as ShieldVerdict
+    from fpo_pilot.specs.evaluation import Scenario
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Totals of each episode ``[B]``, and the logged steps of the first few."""
+
+    steps: Array
+    returns: Array
+    terminated: Array
+    truncated: Array
+    tripped: Array
+    """Whether the episode ended by a trip."""
+    violations_hard: Array
+    """Steps with a hard margin below 0."""
+    violations_soft: Array
+    interventions: Array
+    """Steps in which the shield altered the proposal."""
+    terms: dict[str, Array]
+    margin_min: dict[str, Array]
+    log: dict[str, Any]
+    """Columns of the step log, by episode and then by step; empty if none was asked for."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what an arm is run."""
+
+    scenario: Scenario
+    seed: int
+    episodes: int
+    log_episodes: int = 0
+
+
+def run_episodes(
+    plant: Plant, actor: Actor, conditions: Conditions, *, shield: ShieldStack | None, incumbent: Controller | None
+) -> EpisodeBatch:
+    """Run one batch of episodes to their ends.
+
+    Args:
+        plant: the plant.
+        actor: what proposes the actions; reset for ``conditions.episodes`` episodes.
+        conditions: scenario, seed, numbers of episodes. The seed decides start, disturbances and sensor noise, whatever
+            the actor does, so episode i is the same for all arms.
+        shield: what judges every proposal; None to let proposals reach the actuator, which clamps to its range.
+        incumbent: runs along for the log, and as the shield's fallback; needed with a shield.
+
+    Returns:
+        Totals and logged steps. What comes after the end of an episode is not counted.
+    """
+    simulation = Simulation(
+        plant, conditions.episodes, seed=conditions.seed, scenario=conditions.scenario, autoreset=False
+    )
+    observation = simulation.reset()
+    if incumbent is not None:
+        incumbent.reset(conditions.episodes)
+    if shield is not None:
+        shield.reset()
+    tally = _Tally(plant, conditions.episodes)
+    recorder = _Recorder(plant, min(conditions.log_episodes, conditions.episodes))
+    for step in range(plant.horizon):
+        applied = simulation.applied.clone()
+        signals = simulation.signals()
+        asked = incumbent.act(signals, applied) if incumbent is not None else None
+        proposal = actor.propose(Sight(observation, signals, applied, step)).to(applied.dtype)
+        verdict = _judge(simulation, shield, proposal, applied, asked)
+        action = proposal if verdict is None else verdict.action.to(applied.dtype)
+        recorder.before(simulation, step, asked, proposal, action)
+        transition = simulation.step(action)
+        altered = torch.zeros_like(tally.running) if verdict is None else verdict.altered(proposal)
+        recorder.after(transition, altered, verdict)
+        tally.add(transition, altered)
+        observation = transition.observation
+        if not bool(tally.running.any()):
+            break
+    return tally.batch(recorder)
+
+
+def _judge(
+    simulation: Simulation, shield: ShieldStack | None, proposal: Tensor, applied: Tensor, asked: Tensor | None
+) -> ShieldVerdict | None:
+    if shield is None:
+        return None
+    fallback = torch.full_like(applied, torch.nan) if asked is None else asked.to(applied.dtype)
+    context = ShieldContext(
+        measurement=simulation.measurement,
+        quality=simulation.quality,
+        age=simulation.age,
+        previous=applied,
+        fallback=fallback,
+        period=simulation.plant.period,
+        incumbent=asked,
+    )
+    return shield(context, proposal)
+
+
+@dataclass
+class _Tally:
+    """Counts while episodes run; a row that has ended is not counted any more."""
+
+    plant: Plant
+    episodes: int
+    running: Tensor = field(init=False)
+    totals: dict[str, Tensor] = field(init=False)
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    margins: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start with every episode running and nothing counted."""
+        self.running = torch.ones(self.episodes, dtype=torch.bool)
+        counted = ("steps", "violations_hard", "violations_soft", "interventions", "terminated", "truncated", "tripped")
+        self.totals = {name: torch.zeros(self.episodes, dtype=torch.int64) for name in counted}
+        self.kinds = {limit.id: limit.kind for limit in self.plant.limits}
+
+    def add(self, transition: Transition, altered: Tensor) -> None:
+        """Count one step."""
+        running = self.running
+        self._sum("steps", torch.ones_like(running))
+        self._sum("interventions", altered)
+        for kind in ("hard", "soft"):
+            passed = torch.zeros_like(running)
+            for name, margin in transition.margins.items():
+                passed |= (margin < 0.0) & (self.kinds[name] == kind)
+            if kind == "hard":
+                passed |= transition.cost > 0.0
+            self._sum(f"violations_{kind}", passed)
+        for name, value in transition.terms.items():
+            before = self.terms.get(name, torch.zeros(self.episodes, dtype=torch.float64))
+            self.terms[name] = before + torch.where(running, value.to(torch.float64), 0.0)
+        for name, margin in transition.margins.items():
+            before = self.margins.get(name, torch.full((self.episodes,), torch.inf, dtype=torch.float64))
+            self.margins[name] = torch.where(running, torch.minimum(before, margin.to(torch.float64)), before)
+        self._sum("terminated", transition.terminated)
+        self._sum("truncated", transition.truncated)
+        self._sum("tripped", transition.tripped)
+        self.running = running & ~(transition.terminated | transition.truncated)
+
+    def batch(self, recorder: _Recorder) -> EpisodeBatch:
+        """Close the count."""
+        numbers = {name: value.numpy() for name, value in self.totals.items()}
+        terms = {name: value.numpy() for name, value in self.terms.items()}
+        returns = np.sum(list(terms.values()), axis=0) if terms else np.zeros(self.episodes)
+        return EpisodeBatch(
+            steps=numbers["steps"],
+            returns=returns,
+            terminated=numbers["terminated"] > 0,
+            truncated=numbers["truncated"] > 0,
+            tripped=numbers["tripped"] > 0,
+            violations_hard=numbers["violations_hard"],
+            violations_soft=numbers["violations_soft"],
+            interventions=numbers["interventions"],
+            terms=terms,
+            margin_min={name: value.numpy() for name, value in self.margins.items()},
+            log=recorder.columns(numbers["steps"]),
+        )
+
+    def _sum(self, name: str, happened: Tensor) -> None:
+        self.totals[name] = self.totals[name] + (happened & self.running)
+
+
+class _Recorder:
+    """Keeps the columns of the step log for the first episodes."""
+
+    def __init__(self, plant: Plant, episodes: int) -> None:
+        self.plant = plant
+        self.episodes = episodes
+        self._steps: list[dict[str, Any]] = []
+        self._span = np.array(plant.action_high) - np.array(plant.action_low)
+
+    def before(self, simulation: Simulation, step: int, asked: Tensor | None, proposal: Tensor, action: Tensor) -> None:
+        """Record what was known and decided, before the plant moves."""
+        if self.episodes == 0:
+            return
+        row: dict[str, Any] = {"step": np.full(self.episodes, step)}
+        measured = self._cut(simulation.measurement)
+        quality = self._cut(simulation.quality)
+        for column, name in enumerate(self.plant.measured_names):
+            row[f"obs.{name}"] = measured[:, column]
+            row[f"quality.{name}"] = quality[:, column]
+        reference = self._cut(simulation.reference)
+        for column, name in enumerate(self.plant.reference_names):
+            row[f"ref.{name}"] = reference[:, column]
+        vectors = {"proposed": proposal, "shielded": action, "incumbent": asked}
+        for vector, value in vectors.items():
+            if value is not None:
+                self._actions(row, vector, value)
+        with np.errstate(invalid="ignore"):
+            row["shield.delta"] = np.abs(self._cut(action - proposal) / self._span).max(axis=1)
+        self._steps.append(row)
+
+    def after(self, transition: Transition, altered: Tensor, verdict: ShieldVerdict | None) -> None:
+        """Record what came of it."""
+        if self.episodes == 0:
+            return
+        row = self._steps[-1]
+        self._actions(row, "applied", transition.applied)
+        row["shield.active"] = self._cut(altered)
+        row["shield.reasons"] = [list(verdict.reasons_of(i)) if verdict else [] for i in range(self.episodes)]
+        row["reward.total"] = self._cut(transition.reward)
+        for name, value in transition.terms.items():
+            row[f"reward.{name}"] = self._cut(value)
+        for name, value in transition.margins.items():
+            row[f"margin.{name}"] = self._cut(value)
+        row["terminated"], row["truncated"] = self._cut(transition.terminated), self._cut(transition.truncated)
+        row["end_reason"] = end_reasons(row["terminated"], row["truncated"], self._cut(transition.tripped))
+
+    def columns(self, lengths: Array) -> dict[str, Any]:
+        """Return the columns, episode by episode, without what came after the end of each."""
+        if not self._steps:
+            return {}
+        kept = [(step, episode) for episode in range(self.episodes) for step in range(int(lengths[episode]))]
+        names = self._steps[0].keys()
+        columns: dict[str, Any] = {name: [self._steps[s][name][e] for s, e in kept] for name in names}
+        columns["episode_id"] = np.array([episode for _, episode in kept])
+        nanoseconds = np.round(np.array([step for step, _ in kept]) * self.plant.period * 1e9).astype(np.int64)
+        columns["t"] = nanoseconds.astype("datetime64[ns]")
+        lists = ("shield.reasons", "end_reason")
+        return {name: value if name in lists else np.asarray(value) for name, value in columns.items()}
+
+    def _actions(self, row: dict[str, Any], vector: str, value: Tensor) -> None:
+        cut = self._cut(value)
+        for column, name in enumerate(self.plant.action_names):
+            row[f"act.{vector}.{name}"] = cut[:, column]
+
+    def _cut(self, value: Tensor) -> Array:
+        return value[: self.episodes].detach().cpu().numpy().copy()
+
+
+def end_reasons(terminated: Array, truncated: Array, tripped: Array) -> list[str | None]:
+    """Say how an episode ended: a trip, the declared end of the task, or the horizon; None while it goes on."""
+    found: list[str | None] = []
+    for ended, cut, trip in zip(terminated, truncated, tripped, strict=True):
+        found.append(("trip" if trip else "task") if ended else "horizon" if cut else None)
+    return found

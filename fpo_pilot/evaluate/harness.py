@@ -1,0 +1,280 @@
+"""The offline evaluation: plan the cells, run those that are not there yet, choose deployments, judge, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from fpo_pilot.errors import PolicyError
+from fpo_pilot.evaluate.arms import Arm, deployments
+from fpo_pilot.evaluate.cells import Bench, Cell
+from fpo_pilot.evaluate.choice import Tried, choose
+from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
+from fpo_pilot.evaluate.oracle import NoPlan
+from fpo_pilot.evaluate.results import (
+    Candidate,
+    ChosenDeployment,
+    Estimate,
+    Evaluation,
+    Row,
+    Skipped,
+    Verdict,
+    Violations,
+)
+from fpo_pilot.evaluate.store import CellStore, CellTables
+from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict
+from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
+from fpo_pilot.evidence.interval import Floats
+from fpo_pilot.logs import write_json_atomic
+
+if TYPE_CHECKING:
+    from fpo_pilot.learn.policy import Deployment
+    from fpo_pilot.plants.plant import Plant
+    from fpo_pilot.specs.evaluation import EvaluationSpec, Scenario
+
+CHOICE_SEED_OFFSET = 1_000_003
+"""The deployment is chosen on other episodes than those that are reported: the best of several flatters itself."""
+FILE = "evaluation.json"
+
+Progress = Callable[[float, str], None]
+
+
+def evaluate(
+    plant: Plant,
+    arms: Sequence[Arm],
+    spec: EvaluationSpec,
+    run_dir: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    command: str = "",
+    comparison: Sequence[str] = (),
+) -> Evaluation:
+    """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
+
+    Writes episodes.parquet, selection.parquet, the step log of the first episodes of each arm, then evaluation.json.
+    What an earlier call on the same specs, code, weights and seed has computed is taken over.
+
+    Args:
+        plant: the plant.
+        arms: from :func:`fpo_pilot.evaluate.build_arms`; the first policy is the candidate.
+        spec: episodes, scenarios, noise scales to choose from, margin.
+        run_dir: the run folder.
+        seed: of the reported episodes.
+        progress: is told the fraction that is done and what is next.
+        command: the command line, for the record.
+        comparison: run folders of the policies that are compared with.
+
+    Returns:
+        What is in evaluation.json.
+    """
+    _check_names(arms)
+    run = _Run(plant, tuple(arms), spec, run_dir, seed, progress or (lambda done, text: None))
+    evaluation = run.evaluation(command, tuple(comparison))
+    write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
+    run.store.clear()
+    run.progress(1.0, "done")
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A reported cell and what it left."""
+
+    cell: Cell
+    tables: CellTables
+
+
+class _Run:
+    """One evaluation under way."""
+
+    def __init__(
+        self, plant: Plant, arms: tuple[Arm, ...], spec: EvaluationSpec, run_dir: Path, seed: int, progress: Progress
+    ) -> None:
+        self.plant, self.arms, self.spec, self.seed, self.progress = plant, arms, spec, seed, progress
+        self.bench = Bench(plant)
+        self.store = CellStore(run_dir, self.bench.step_schema)
+        self.shields = (True, False) if plant.safety is not None else (False,)
+        self.modes = {arm.name: deployments(arm.policy, spec.noise_scales) for arm in arms if arm.policy is not None}
+        self.skipped: list[Skipped] = []
+
+    def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:
+        """Run what is missing, and put everything together."""
+        choice_cells, reported_cells = list(self._choice_cells()), list(self._reported_cells())
+        total = len(choice_cells) + len(reported_cells)
+        chosen_from = [done for i, cell in enumerate(choice_cells) if (done := self._run(cell, i / total))]
+        offset = len(choice_cells)
+        reported = [done for i, cell in enumerate(reported_cells) if (done := self._run(cell, (offset + i) / total))]
+        chosen = {name: self._choose(name, modes, chosen_from) for name, modes in self.modes.items()}
+        candidate = next(iter(chosen.values()), None)
+        self.store.finish([done.tables for done in reported], [done.tables for done in chosen_from])
+        return Evaluation(
+            plant=self.plant.name,
+            command=command,
+            seed=self.seed,
+            episodes=self.spec.episodes,
+            scenarios=tuple(scenario.name for scenario in self.spec.scenarios),
+            confidence=self.spec.confidence,
+            deterministic=all(not self._chance(scenario) for scenario in self.spec.scenarios),
+            rows=tuple(self._row(done) for done in reported),
+            verdict=self._verdict(candidate, reported),
+            deployment=candidate,
+            deployments=chosen,
+            skipped=tuple(self.skipped),
+            hashes={**self.bench.hashes, **{arm.name: arm.fingerprint for arm in self.arms if arm.policy is not None}},
+            comparison=comparison,
+        )
+
+    def _choice_cells(self) -> Iterator[Cell]:
+        for arm in self.arms:
+            modes = self.modes.get(arm.name, ())
+            for mode in modes if len(modes) > 1 else ():
+                for scenario in self.spec.scenarios:
+                    yield Cell(
+                        arm,
+                        scenario,
+                        self.shields[0],
+                        self.seed + CHOICE_SEED_OFFSET,
+                        self.spec.episodes,
+                        mode,
+                        purpose="choice",
+                    )
+
+    def _reported_cells(self) -> Iterator[Cell]:
+        for scenario in self.spec.scenarios:
+            for arm in self.arms:
+                if arm.kind == "oracle" and not self.spec.oracle:
+                    self._skip(arm, scenario, "switched off in the evaluation spec")
+                    continue
+                for mode in self.modes.get(arm.name, (None,)):
+                    for shield in self.shields:
+                        yield Cell(arm, scenario, shield, self.seed, self.spec.episodes, mode, self.spec.log_episodes)
+
+    def _run(self, cell: Cell, fraction: float) -> _Done | None:
+        """Take a cell from the store, or run it; None where there is no oracle."""
+        self.progress(fraction, cell.title)
+        key = self.bench.key(cell)
+        tables = self.store.find(key, cell.episodes, cell.log_episodes)
+        if tables is None:
+            ran = self.bench.run(cell)
+            if isinstance(ran, NoPlan):
+                self._skip(cell.arm, cell.scenario, ran.reason)
+                return None
+            tables = ran
+            self.store.put(key, tables)
+        return _Done(cell, tables)
+
+    def _skip(self, arm: Arm, scenario: Scenario, reason: str) -> None:
+        skipped = Skipped(arm=arm.name, scenario=scenario.name, reason=reason)
+        if skipped not in self.skipped:
+            self.skipped.append(skipped)
+
+    def _choose(self, name: str, modes: Sequence[Deployment], done: Sequence[_Done]) -> ChosenDeployment:
+        tried = []
+        for mode in modes:
+            own = [one for one in done if (one.cell.arm.name, one.cell.deployment) == (name, mode)]
+            returns = np.concatenate([_column(one, "return") for one in own]) if own else np.empty(0)
+            certain = bool(own) and all(self._is_certain(one.cell) for one in own)
+            interval = _interval(returns, certain, self.spec.confidence, self.seed)
+            tried.append(Tried(mode, interval, sum(_violated(one) for one in own)))
+        return choose(name, tried, seed=self.seed + CHOICE_SEED_OFFSET)
+
+    def _row(self, done: _Done) -> Row:
+        cell, episodes = done.cell, done.tables.episodes
+        certain = self._is_certain(cell)
+        independent = 1 if certain else cell.episodes
+        violated = _violated(done)
+        steps = max(1, int(_column(done, "steps").sum()))
+        return Row(
+            arm=cell.arm.name,
+            mode=cell.mode,
+            shield=cell.shield,
+            scenario=cell.scenario.name,
+            n=cell.episodes,
+            returns=Estimate.of(_interval(_column(done, "return"), certain, self.spec.confidence, self.seed)),
+            violations=Violations(
+                episodes_with=violated,
+                n=cell.episodes,
+                independent=independent,
+                upper95=clopper_pearson_upper(min(violated, independent), independent),
+            ),
+            interventions_per_100_steps=100.0 * float(_column(done, "interventions").sum()) / steps,
+            margins_min={limit.id: _least(episodes, f"margin_min.{limit.id}") for limit in self.plant.limits},
+        )
+
+    def _verdict(self, chosen: ChosenDeployment | None, reported: Sequence[_Done]) -> Verdict:
+        margin = self.spec.margin
+        if chosen is None:
+            return no_verdict("There is no policy among the arms.", margin)
+        candidate = Candidate(arm=chosen.arm, mode=chosen.label, shield=self.shields[0])
+        incumbent = next((arm for arm in self.arms if arm.kind == "incumbent"), None)
+        if incumbent is None:
+            return no_verdict("There is no incumbent to compare with: the plant has no safety spec.", margin, candidate)
+        pairs = [self._pair(scenario, candidate, incumbent, reported) for scenario in self.spec.scenarios]
+        return judge(
+            candidate,
+            Candidate(arm=incumbent.name, shield=self.shields[0]),
+            pairs,
+            margin=margin,
+            confidence=self.spec.confidence,
+            seed=self.seed,
+        )
+
+    def _pair(self, scenario: Scenario, candidate: Candidate, incumbent: Arm, reported: Sequence[_Done]) -> Pair:
+        here = {
+            (done.cell.arm.name, done.cell.mode): done
+            for done in reported
+            if done.cell.scenario == scenario and done.cell.shield == candidate.shield
+        }
+        ours, theirs = here[candidate.arm, candidate.mode], here[incumbent.name, ""]
+        return Pair(
+            scenario=scenario.name,
+            candidate=_column(ours, "return"),
+            incumbent=_column(theirs, "return"),
+            candidate_violations=_violated(ours),
+            incumbent_violations=_violated(theirs),
+            deterministic=self._is_certain(ours.cell) and self._is_certain(theirs.cell),
+        )
+
+    def _chance(self, scenario: Scenario) -> tuple[str, ...]:
+        return chance_in_plant(self.plant, scenario) + chance_in_sensors(self.plant, scenario)
+
+    def _is_certain(self, cell: Cell) -> bool:
+        """Whether every episode of the cell is the same: nothing is drawn in plant, sensors or policy."""
+        draws = cell.deployment is not None and cell.deployment.noise_scale > 0.0
+        return not draws and not self._chance(cell.scenario)
+
+
+def _interval(values: Floats, certain: bool, confidence: float, seed: int) -> Interval:
+    """Estimate a mean return; equal episodes of a deterministic plant are one, whatever the rounding."""
+    if certain and len(values) and np.isfinite(values).all():
+        mean = float(values.mean())
+        note = "nothing is drawn at random: one episode is all there is"
+        return Interval(mean=mean, low=mean, high=mean, n=len(values), degenerate=True, note=note)
+    return bootstrap_interval(values, confidence, seed)
+
+
+def _column(done: _Done, name: str) -> Floats:
+    return np.asarray(done.tables.episodes[name].to_numpy(), dtype=np.float64)
+
+
+def _violated(done: _Done) -> int:
+    """Episodes in which a hard limit was passed."""
+    return int((_column(done, "violations_hard") > 0).sum())
+
+
+def _least(episodes: pa.Table, column: str) -> float | None:
+    least = float(np.min(episodes[column].to_numpy()))
+    return least if np.isfinite(least) else None
+
+
+def _check_names(arms: Sequence[Arm]) -> None:
+    names = [arm.name for arm in arms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PolicyError(f"arms: found {twice[0]!r} twice, expected names that differ. Rename one of the policies.")
