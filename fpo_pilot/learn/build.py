@@ -1,0 +1,54 @@
+"""From a training spec to a policy, and from a run folder back to the policy that it trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from fpo_pilot.errors import CheckpointError
+from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
+from fpo_pilot.learn.flow_policy import FlowPolicy
+from fpo_pilot.learn.gaussian_policy import GaussianPolicy
+from fpo_pilot.learn.interaction import part
+from fpo_pilot.specs.training import FpoSpec, TrainingSpec
+
+TrainedPolicy = FlowPolicy | GaussianPolicy
+
+_ADAPTER: TypeAdapter[TrainingSpec] = TypeAdapter(TrainingSpec)
+
+
+def build_policy(
+    spec: TrainingSpec, observation_size: int, action_size: int, *, generator: torch.Generator | None = None
+) -> TrainedPolicy:
+    """Make the untrained policy of a spec."""
+    if isinstance(spec, FpoSpec):
+        return FlowPolicy(observation_size, action_size, spec, generator=generator)
+    return GaussianPolicy(observation_size, action_size, spec, generator=generator)
+
+
+def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.device = "cpu") -> TrainedPolicy:
+    """Load a trained policy from its run folder; nothing else is needed.
+
+    Args:
+        run_dir: the run folder.
+        which: ``best`` by evaluation during training (what is deployed), or ``latest``.
+        device: where its tensors go.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit together.
+    """
+    path = checkpoint_path(run_dir, which)
+    tensors, facts = read_checkpoint(path, device=device)
+    try:
+        spec = _ADAPTER.validate_python(facts["spec"])
+        policy = build_policy(spec, int(facts["observation_size"]), int(facts["action_size"])).to(device)
+        policy.load_state_dict(part(tensors, "policy."))
+    except (ValidationError, KeyError, RuntimeError) as problem:
+        raise CheckpointError(
+            f"{path}: found a checkpoint that does not fit together ({str(problem).splitlines()[0]}), expected the policy of "
+            "this release. Use the release that wrote it, or train again."
+        ) from problem
+    policy.eval()
+    return policy

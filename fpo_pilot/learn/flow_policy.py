@@ -1,0 +1,112 @@
+"""A flow policy trained by FPO (arXiv 2507.21053; per-draw ratios and ASPO after 2602.02481).
+
+The ratio is no likelihood ratio: it is the exponential of how much the flow-matching loss of the action taken fell. At the policy
+that acted its gradient is what the method needs; it is never fed to an importance-sampling estimator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss, integrate
+from fpo_pilot.learn.losses import straight_through_clamp, surrogate
+from fpo_pilot.learn.normaliser import Normaliser
+from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.specs.training import FpoSpec
+
+NOISE_SCALES = (0.0, 0.5, 1.0)
+
+
+class FlowPolicy(nn.Module):
+    """Noise to action along a learned velocity field.
+
+    Args:
+        observation_size: O.
+        action_size: A.
+        spec: settings.
+        generator: of the initial weights.
+    """
+
+    def __init__(
+        self, observation_size: int, action_size: int, spec: FpoSpec, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.action_size = action_size
+        self.normaliser = Normaliser(observation_size)
+        self.network = VelocityNetwork(
+            observation_size,
+            action_size,
+            width=spec.actor.width,
+            depth=spec.actor.depth,
+            frequencies=spec.time_frequencies,
+            output_scale=spec.output_scale,
+            generator=generator,
+        )
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
+        """Sample from full noise; remember the draws of noise and time and the losses of the policy that acted."""
+        spec, batch = self.spec, obs.shape[0]
+        normal = {"generator": generator, "device": obs.device, "dtype": obs.dtype}
+        action = self.sample(obs, torch.randn(batch, self.action_size, **normal), 1.0)
+        noise = torch.randn(batch, spec.samples_per_action, self.action_size, **normal)
+        # With the weight t² a draw at t = 0 would have neither loss nor gradient, so it is not drawn.
+        first = 1 if spec.weighting == "noise" else 0
+        grid = torch.randint(
+            first, spec.flow_steps, (batch, spec.samples_per_action), generator=generator, device=obs.device
+        )
+        trace = {"noise": noise, "time": grid.to(obs.dtype) / spec.flow_steps}
+        trace["old_loss"] = self.flow_loss(obs, action, trace)
+        return action, trace
+
+    def flow_loss(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the flow-matching loss of each remembered draw, ``[B, N]``."""
+        loss = flow_matching_loss(
+            self.network,
+            self.normaliser(obs),
+            action,
+            trace["noise"],
+            trace["time"],
+            weighting=self.spec.weighting,
+            reduction=self.spec.reduction,
+        )
+        # Both the old and the new loss come through here: a bound on one alone would make identical policies differ.
+        return loss if self.spec.loss_bound is None else loss.clamp(max=self.spec.loss_bound)
+
+    def log_ratio(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return old loss minus new loss, averaged over the draws ``[B]`` or of each ``[B, N]``, as the spec says."""
+        return self._log_ratio(self.flow_loss(obs, action, trace), trace["old_loss"])
+
+    def _log_ratio(self, new_loss: Tensor, old_loss: Tensor) -> Tensor:
+        gain = old_loss - new_loss
+        return gain.mean(dim=-1) if self.spec.ratio == "averaged" else gain
+
+    def loss(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor], advantage: Tensor) -> PolicyLoss:
+        """Return the clipped surrogate of FPO on a minibatch."""
+        new_loss = self.flow_loss(obs, action, trace)
+        log_ratio = straight_through_clamp(self._log_ratio(new_loss, trace["old_loss"]), self.spec.log_ratio_bound)
+        objective = surrogate(log_ratio, advantage, clip=self.spec.clip, trust_region=self.spec.trust_region)
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            low, high = torch.aminmax(ratio)
+            clipped = ((ratio - 1.0).abs() > self.spec.clip).to(ratio.dtype).mean()
+        return PolicyLoss(objective.mean(), ratio.mean(), low, high, clipped, new_loss.detach().mean())
+
+    def sample(
+        self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
+    ) -> Tensor:
+        """Return the action that the flow makes of ``scale``·``noise``."""
+        count = self.spec.flow_steps if steps is None else steps
+        return integrate(self.network, self.normaliser(obs), scale * noise, method=method, steps=count)
+
+    def deploy(self, deployment: Deployment) -> Deployed:
+        """Return the policy as it will run."""
+        return Deployed(self, deployment, self.action_size)
+
+    def modes(self) -> tuple[Deployment, ...]:
+        """List the deployment noise scales to choose from; zero is not always best (several modes need noise)."""
+        return tuple(Deployment(noise_scale=scale, steps=self.spec.flow_steps) for scale in NOISE_SCALES)

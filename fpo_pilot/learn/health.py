@@ -1,0 +1,32 @@
+"""When a training is to stop: a number that is not one, or a return that fell and stayed down (the "reward cliff")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fpo_pilot.specs.training import Common
+
+WATCHED = ("policy_loss", "value_loss", "gradient_norm", "ratio_mean")
+
+
+def find_trouble(rows: Sequence[Mapping[str, float]], spec: Common) -> str | None:
+    """Say why to stop after the last of ``rows`` (one an update), or None.
+
+    Collapse: over the last ``collapse_window`` updates that have a return, every one lies below the best window mean so far by more
+    than ``collapse_fraction`` of the rise from the first window to the best.
+    """
+    last = rows[-1]
+    broken = [name for name in WATCHED if not math.isfinite(last[name])]
+    if broken:
+        return f"{', '.join(broken)} not finite at update {int(last['update'])}"
+    returns = [row["return_mean"] for row in rows if math.isfinite(row["return_mean"])]
+    window = spec.collapse_window
+    if len(returns) < 3 * window:
+        return None
+    means = [sum(returns[end - window : end]) / window for end in range(window, len(returns) + 1)]
+    best, first = max(means), means[0]
+    floor = best - spec.collapse_fraction * (best - first)
+    if best > first and max(returns[-window:]) < floor:
+        return f"return fell from {best:.4g} and stayed below {floor:.4g} for {window} updates"
+    return None

@@ -1,0 +1,47 @@
+"""The plain multilayer perceptron of critics and Gaussian policies."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Perceptron(nn.Module):
+    """SiLU units; ``[..., inputs] -> [..., outputs]``.
+
+    Args:
+        inputs: size of the input.
+        outputs: size of the output.
+        width: units of a hidden layer.
+        depth: hidden layers, at least 1.
+        generator: of the initial weights.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, width: int, depth: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        sizes = [inputs, *[width] * depth]
+        self.hidden = nn.ModuleList(
+            make_linear(a, b, generator) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.last = make_linear(width, outputs, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``[..., outputs]``."""
+        for layer in self.hidden:
+            x = functional.silu(layer(x))
+        return self.last(x)  # type: ignore[no-any-return]
+
+
+def make_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """Make a layer with LeCun-uniform weights (variance 1/inputs) and zero bias, drawn from ``generator``."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # its own initial weights would draw from the global generator
+    bound = math.sqrt(3.0 / inputs)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.zero_()
+    return layer  # type: ignore[no-any-return]

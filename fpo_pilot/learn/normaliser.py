@@ -1,0 +1,50 @@
+"""Running mean and variance of observations, merged by Chan's formula; it moves only when it is told to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Normaliser(nn.Module):
+    """Maps observations to mean 0 and standard deviation 1 as seen so far.
+
+    The statistics are float64 buffers. They stay as they are while a policy acts and updates, so that the ratio of the first
+    minibatch is exactly 1, and move afterwards by :meth:`merge`.
+
+    Args:
+        size: O.
+    """
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("squares", torch.zeros(size, dtype=torch.float64))
+
+    @property
+    def variance(self) -> Tensor:
+        """Population variance ``[O]``; 1 before anything was seen."""
+        return torch.where(self.count > 0, self.squares / self.count.clamp(min=1.0), torch.ones_like(self.squares))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Return ``obs`` ``[..., O]`` normalised, in its own float type."""
+        mean = self.mean.to(obs.dtype)
+        scale = (self.variance + 1e-8).rsqrt().to(obs.dtype)
+        return (obs - mean) * scale
+
+    @torch.no_grad()
+    def merge(self, obs: Tensor) -> None:
+        """Take ``obs`` ``[..., O]`` into the statistics (Chan, Golub, LeVeque 1979)."""
+        rows = obs.reshape(-1, obs.shape[-1]).to(torch.float64)
+        batch_mean = rows.mean(dim=0)
+        batch_squares = (rows - batch_mean).square().sum(dim=0)
+        total = self.count + rows.shape[0]
+        shift = batch_mean - self.mean
+        self.squares += batch_squares + shift.square() * self.count * rows.shape[0] / total
+        self.mean += shift * rows.shape[0] / total
+        self.count.copy_(total)

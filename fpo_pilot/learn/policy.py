@@ -1,0 +1,114 @@
+"""The seam of every policy: it acts, it says how it changed, it owns its loss. The trainer names no algorithm.
+
+Letters: B rows, O observation, A action, N draws. Actions are normalised: −1 and +1 are the limits; they are stored as sampled,
+neither squashed nor clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.flow import Method
+from fpo_pilot.learn.normaliser import Normaliser
+
+Trace = dict[str, Tensor]
+"""What a policy remembers of how it acted, ``[B, ...]`` each; enough for :meth:`Policy.log_ratio`."""
+
+
+@dataclass(frozen=True)
+class PolicyLoss:
+    """The loss of one minibatch with what one wants to know of it; all are scalars that stay on the device."""
+
+    loss: Tensor
+    ratio_mean: Tensor
+    ratio_min: Tensor
+    ratio_max: Tensor
+    clip_fraction: Tensor
+    cfm_loss: Tensor
+    """Mean flow-matching loss; NaN where there is none."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How a policy is sampled where it is used, apart from how it was sampled in training.
+
+    ``noise_scale`` σ in [0, 1]: a flow starts from σ·ε, a Gaussian adds σ·std·ε to its mean. ``method`` and ``steps`` are those
+    of a flow's sampler; a Gaussian has none.
+    """
+
+    noise_scale: float = 0.0
+    method: Method = "euler"
+    steps: int = 10
+
+    @property
+    def label(self) -> str:
+        """Short name for tables."""
+        return f"noise {self.noise_scale:g}"
+
+
+class Acting(Protocol):
+    """A policy as deployed."""
+
+    def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
+        """Return normalised actions ``[B, A]`` for raw observations ``[B, O]``."""
+        ...
+
+
+class Policy(Protocol):
+    """What the trainer, the evaluation and the roll-out ask of a policy. Observations are raw; the policy normalises them."""
+
+    normaliser: Normaliser
+
+    def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
+        """Sample as in training; return the action ``[B, A]`` and its trace."""
+        ...
+
+    def log_ratio(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return ``[B]`` or ``[B, N]``, the log of the ratio of the policy now to the policy that acted; 0 if they are the same."""
+        ...
+
+    def loss(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor], advantage: Tensor) -> PolicyLoss:
+        """Return what is to be minimised on a minibatch; ``advantage`` ``[B]`` is normalised."""
+        ...
+
+    def sample(self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None) -> Tensor:
+        """Return the action ``[B, A]`` that starts from ``scale``·``noise``; a tensor ``scale`` ``[B, 1]`` mixes modes."""
+        ...
+
+    def deploy(self, deployment: Deployment) -> Acting:
+        """Return the policy as it will run."""
+        ...
+
+    def modes(self) -> tuple[Deployment, ...]:
+        """List the deployments that are worth an evaluation."""
+        ...
+
+
+class Deployed:
+    """A policy with its deployment settled.
+
+    Args:
+        policy: what samples.
+        deployment: how.
+        action_size: A.
+    """
+
+    def __init__(self, policy: Policy, deployment: Deployment, action_size: int) -> None:
+        self.policy = policy
+        self.deployment = deployment
+        self._action_size = action_size
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
+        """Return normalised actions ``[B, A]`` for raw observations ``[B, O]``; the trace is empty.
+
+        Noise is drawn also where its scale is 0, so that all modes use the same random numbers.
+        """
+        noise = torch.randn(obs.shape[0], self._action_size, generator=generator, device=obs.device, dtype=obs.dtype)
+        chosen = self.deployment
+        return self.policy.sample(obs, noise, chosen.noise_scale, method=chosen.method, steps=chosen.steps), {}

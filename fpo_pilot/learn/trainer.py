@@ -1,0 +1,320 @@
+"""One trainer for every algorithm: collect, update, evaluate, keep the best, stop when it goes wrong, resume to the bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import TrainingError
+from fpo_pilot.learn.build import TrainedPolicy, build_policy
+from fpo_pilot.learn.checkpoint import (
+    checkpoint_path,
+    load_optimiser,
+    optimiser_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from fpo_pilot.learn.health import find_trouble
+from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes, part
+from fpo_pilot.learn.network import Perceptron
+from fpo_pilot.learn.update import make_optimiser, make_targets, rollout_figures, update
+from fpo_pilot.logs.manifest import Manifest, TrainingRecord
+from fpo_pilot.logs.tables import write_table_atomic
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.shields.verdict import Shield
+from fpo_pilot.specs import spec_hash
+from fpo_pilot.specs.training import TrainingSpec
+
+METRICS = "metrics.parquet"
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands."""
+
+    update: int
+    steps: int
+    total_steps: int
+    return_mean: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended; the best policy is in ``checkpoints/best.safetensors``."""
+
+    run_dir: Path
+    steps: int
+    updates: int
+    best_return: float
+    stopped_early: str | None
+
+
+def train(
+    plant: Plant,
+    spec: TrainingSpec,
+    run_dir: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
+    shield: Shield | None = None,
+    total_steps: int | None = None,
+    command: str | None = None,
+) -> TrainingResult:
+    """Train a policy for ``plant`` and leave a run folder.
+
+    Args:
+        plant: what to control.
+        spec: algorithm and settings.
+        run_dir: the run folder: manifest.json, metrics.parquet, checkpoints/.
+        seed: of weights, actions, minibatches and plants.
+        resume: go on from ``checkpoints/latest.safetensors``, to the bit; from the start if there is none yet.
+        progress: called after every update.
+        device: torch's name of a device.
+        shield: between policy and actuator; without one, actions are cut to the limits.
+        total_steps: environment steps instead of the spec's.
+        command: entered in the manifest.
+
+    Raises:
+        TrainingError: the folder has another run, or the specs changed since the run to resume began.
+    """
+    if total_steps is not None:
+        spec = spec.model_copy(update={"total_steps": total_steps})
+    _check_device(device)
+    manifest = _open_run(plant, spec, run_dir, seed=seed, resume=resume, device=device, command=command)
+    training = _Training(plant, spec, seed=seed, device=device, shield=shield)
+    if resume and checkpoint_path(run_dir, "latest").exists():
+        training.load(run_dir)
+    while training.updates < training.planned and training.trouble is None:
+        training.advance(run_dir)
+        if progress is not None:
+            last = training.rows[-1]
+            progress(Progress(training.updates, training.steps, spec.total_steps, last["return_mean"], last["seconds"]))
+    return training.finish(run_dir, manifest)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        raise TrainingError(
+            f"--device: found {device!r}, expected a device of this machine ({str(problem).splitlines()[0]}). Use cpu."
+        ) from problem
+
+
+def _open_run(
+    plant: Plant, spec: TrainingSpec, run_dir: Path, *, seed: int, resume: bool, device: str, command: str | None
+) -> Manifest:
+    exists = (run_dir / "manifest.json").exists()
+    if exists and not resume:
+        raise TrainingError(
+            f"{run_dir}: found a run there, expected a new folder. Resume it (`fpo-pilot train --resume {run_dir}`), or name another."
+        )
+    if not exists:
+        typed = command or f"fpo-pilot train {plant.name} --algorithm {spec.algorithm} --steps {spec.total_steps} --seed {seed}"
+        manifest = Manifest.collect(
+            run_id=run_dir.name,
+            algorithm=spec.algorithm,
+            command=typed,
+            seed=seed,
+            device=device,
+            plant_spec=plant.spec,
+            safety_spec=plant.safety,
+            training_spec=spec,
+        )
+        manifest.write(run_dir)
+        return manifest
+    manifest = Manifest.read(run_dir)
+    now = {"plant": plant.spec, "safety": plant.safety, "training": spec}
+    changed = [k for k, v in now.items() if manifest.hashes.get(k) != (None if v is None else spec_hash(v))]
+    if changed or manifest.seed != seed:
+        what = f"another {' and '.join(changed)} spec" if changed else f"seed {manifest.seed}"
+        raise TrainingError(
+            f"{run_dir}: found a run with {what}, expected the same as now. Restore what it began with, or start a new run."
+        )
+    return manifest
+
+
+class _Training:
+    """Everything that a training carries from one update to the next; all of it is in a checkpoint."""
+
+    def __init__(self, plant: Plant, spec: TrainingSpec, *, seed: int, device: str, shield: Shield | None) -> None:
+        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
+        self.plant, self.spec, self.device = plant, spec, device
+        self.generator = torch.Generator(device=device).manual_seed(seeds[0])
+        self.loop = Loop(
+            Simulation(plant, spec.num_envs, seed=seeds[1], device=device),
+            shield,
+            correction_penalty=spec.correction_penalty,
+        )
+        sizes = (self.loop.simulation.observation_size, self.loop.simulation.action_size)
+        weights = torch.Generator().manual_seed(seeds[0])  # on the CPU, so that a seed means the same on any device
+        self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights).to(device)
+        self.critic = Perceptron(
+            sizes[0], 1, width=spec.critic.width, depth=spec.critic.depth, generator=weights
+        ).to(device)
+        self.average = copy.deepcopy(self.policy)
+        self.optimiser = make_optimiser(self.policy, self.critic, spec)
+        self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
+        self._evaluation_seed = seeds[2]
+        # a shield keeps one memory a row, so the evaluation needs its own
+        self._evaluation = Loop(
+            Simulation(plant, spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device),
+            copy.deepcopy(shield),
+        )
+        self.planned = max(1, spec.total_steps // (spec.num_envs * spec.rollout_steps))
+        self.rows: list[Row] = []
+        self.updates = 0
+        self.best_return = -math.inf
+        self.best_update = 0
+        self.trouble: str | None = None
+        self.model_hash: str | None = None
+        # normalised before the first act: the statistics begin with the first observations, not with nothing
+        self.policy.normaliser.merge(self.loop.reset())
+
+    @property
+    def steps(self) -> int:
+        """Environment steps so far."""
+        return self.updates * self.spec.num_envs * self.spec.rollout_steps
+
+    def advance(self, run_dir: Path) -> None:
+        """Collect, update, and whatever is due after it."""
+        started = time.perf_counter()
+        rate = self._set_rate()
+        rollout = collect(self.loop, self.policy, self.spec.rollout_steps, self.spec.reward_scale, self.generator)
+        targets = make_targets(rollout, self.critic, self.policy, self.spec)
+        diagnostics = update(
+            self.policy, self.critic, self.optimiser, rollout, targets, self.spec, self.generator
+        )
+        self.policy.normaliser.merge(rollout.obs)
+        self._average()
+        figures = diagnostics | rollout_figures(rollout, targets)
+        values = torch.stack([value.to(torch.float64) for value in figures.values()]).tolist()  # the one wait for the device
+        self.updates += 1
+        row: Row = dict(zip(figures, values, strict=True))
+        row |= {"update": self.updates, "steps": self.steps, "learning_rate": rate, "evaluation_return": math.nan}
+        self.rows.append(row)
+        self.trouble = find_trouble(self.rows, self.spec)
+        ended = self.updates == self.planned or self.trouble is not None
+        if self._weights_are_finite() and (ended or self.updates % self.spec.evaluation_every == 0):
+            self._evaluate(row, run_dir)
+        before = self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0
+        row["seconds"] = before + time.perf_counter() - started
+        if ended or self.updates % self.spec.checkpoint_every == 0:
+            self.save(run_dir)
+
+    def _set_rate(self) -> float:
+        """Let the learning rate fall linearly over the planned updates."""
+        share = self.updates / self.planned
+        rate = self.spec.learning_rate + share * (self.spec.learning_rate_end - self.spec.learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights; the normaliser is taken over as it is."""
+        decay = min(self.spec.deployment_average, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.policy.parameters()), 1.0 - decay)
+        self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
+
+    def _weights_are_finite(self) -> bool:
+        flat = torch.cat([p.detach().flatten() for p in self.average.parameters()])
+        return bool(flat.isfinite().all())
+
+    def _evaluate(self, row: Row, run_dir: Path) -> None:
+        """Evaluate the averaged weights in each mode, always on the same episodes; keep them if they are the best."""
+        self._evaluation.simulation.seed(self._evaluation_seed)
+        generator = torch.Generator(device=self.device).manual_seed(self._evaluation_seed)
+        means = evaluate_modes(self._evaluation, self.average, self.scales, generator).tolist()
+        row["evaluation_return"] = max(means)
+        if not row["evaluation_return"] > self.best_return:
+            return
+        self.best_return, self.best_update = row["evaluation_return"], self.updates
+        facts = {
+            **self._facts(),
+            "update": self.updates,
+            "noise_scale": self.scales[means.index(max(means))],
+            "evaluation_return": self.best_return,
+        }
+        tensors = {f"policy.{name}": value for name, value in self.average.state_dict().items()}
+        self.model_hash = write_checkpoint(checkpoint_path(run_dir, "best"), tensors, facts)
+
+    def _facts(self) -> dict[str, object]:
+        simulation = self.loop.simulation
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "plant": self.plant.name,
+            "observation_size": simulation.observation_size,
+            "action_size": simulation.action_size,
+        }
+
+    def save(self, run_dir: Path) -> None:
+        """Write the metrics, then the checkpoint that counts: rows beyond it are dropped when a run is resumed."""
+        columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
+        table = pa.table(columns)
+        for name in ("update", "steps", "episodes"):
+            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
+        write_table_atomic(run_dir / METRICS, table)
+        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
+        modules = {"policy": self.policy, "average": self.average, "critic": self.critic}
+        for prefix, module in modules.items():
+            tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+        tensors |= {f"optimiser.{name}": value for name, value in optimiser_tensors(self.optimiser).items()}
+        tensors |= {f"loop.{name}": value for name, value in self.loop.state_dict().items()}
+        write_checkpoint(
+            checkpoint_path(run_dir, "latest"),
+            tensors,
+            {
+                **self._facts(),
+                "updates": self.updates,
+                "best_return": self.best_return if math.isfinite(self.best_return) else None,
+                "best_update": self.best_update,
+                "trouble": self.trouble,
+                "model_hash": self.model_hash,
+                "rows": self.rows,
+            },
+        )
+
+    def load(self, run_dir: Path) -> None:
+        """Go on from the last checkpoint."""
+        tensors, facts = read_checkpoint(checkpoint_path(run_dir, "latest"), device=self.device)
+        self.generator.set_state(tensors["generator"].cpu())
+        for prefix, module in {"policy": self.policy, "average": self.average, "critic": self.critic}.items():
+            module.load_state_dict(part(tensors, f"{prefix}."))
+        load_optimiser(self.optimiser, part(tensors, "optimiser."))
+        self.loop.load_state_dict(part(tensors, "loop."))
+        self.updates = facts["updates"]
+        self.best_return = -math.inf if facts["best_return"] is None else facts["best_return"]
+        self.best_update, self.trouble, self.model_hash = facts["best_update"], facts["trouble"], facts["model_hash"]
+        self.rows = facts["rows"]
+
+    def finish(self, run_dir: Path, manifest: Manifest) -> TrainingResult:
+        """Enter the cost in the manifest."""
+        seconds = self.rows[-1]["seconds"]
+        record = TrainingRecord(
+            steps=self.steps,
+            updates=self.updates,
+            seconds=seconds,
+            steps_per_second=self.steps / seconds,
+            best_update=self.best_update,
+            best_return=self.best_return if math.isfinite(self.best_return) else None,
+            stopped_early=self.trouble,
+            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
+        manifest.updated(training=record.model_dump(), model_hash=self.model_hash).write(run_dir)
+        return TrainingResult(run_dir, self.steps, self.updates, self.best_return, self.trouble)

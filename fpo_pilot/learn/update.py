@@ -1,0 +1,142 @@
+"""The clipped update: passes over shuffled minibatches of one rollout. It names no algorithm; the policy owns its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fpo_pilot.learn.interaction import Rollout
+from fpo_pilot.learn.losses import explained_variance
+from fpo_pilot.learn.network import Perceptron
+from fpo_pilot.learn.policy import Policy
+from fpo_pilot.learn.returns import gae
+from fpo_pilot.specs.training import Common
+
+DIAGNOSTICS = (
+    "policy_loss",
+    "value_loss",
+    "ratio_mean",
+    "ratio_min",
+    "ratio_max",
+    "clip_fraction",
+    "cfm_loss",
+    "gradient_norm",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What the update learns from, ``[T·B]`` each."""
+
+    advantage: Tensor
+    returns: Tensor
+    value: Tensor
+
+
+@torch.no_grad()
+def make_targets(rollout: Rollout, critic: nn.Module, policy: Policy, spec: Common) -> Targets:
+    """Compute values, advantages (normalised over the batch) and returns of a rollout."""
+    value = critic(policy.normaliser(rollout.obs)).squeeze(-1)
+    next_value = critic(policy.normaliser(rollout.next_obs)).squeeze(-1)
+    advantage, returns = gae(
+        rollout.reward,
+        value,
+        next_value,
+        rollout.terminated,
+        rollout.truncated,
+        discount=spec.discount,
+        lam=spec.lam,
+    )
+    flat = advantage.flatten()
+    normalised = (flat - flat.mean()) / (flat.std(correction=0) + 1e-8)
+    return Targets(normalised, returns.flatten(), value.flatten())
+
+
+def make_optimiser(policy: nn.Module, critic: nn.Module, spec: Common) -> torch.optim.Adam:
+    """Make one Adam for both networks; fused, so that a step is one call."""
+    parameters = [*policy.parameters(), *critic.parameters()]
+    return torch.optim.Adam(parameters, lr=spec.learning_rate, eps=1e-5, fused=parameters[0].device.type != "meta")
+
+
+def update(
+    policy: Policy,
+    critic: Perceptron,
+    optimiser: torch.optim.Optimizer,
+    rollout: Rollout,
+    targets: Targets,
+    spec: Common,
+    generator: torch.Generator | None,
+) -> dict[str, Tensor]:
+    """Make all passes over one rollout; return each of :data:`DIAGNOSTICS`, averaged (extremes: the extreme), on the device."""
+    obs, action, trace = rollout.flat()
+    with torch.no_grad():
+        critic_input = policy.normaliser(obs)
+    size = obs.shape[0]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    records: list[Tensor] = []
+    for _ in range(spec.passes):
+        order = torch.randperm(size, generator=generator, device=obs.device)
+        for index in order.chunk(spec.minibatches):
+            chosen = {name: value[index] for name, value in trace.items()}
+            result = policy.loss(obs[index], action[index], chosen, targets.advantage[index])
+            value_loss = (critic(critic_input[index]).squeeze(-1) - targets.returns[index]).square().mean()
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(result.loss + spec.value_coefficient * value_loss)
+            norm = clip_gradients(parameters, spec.gradient_clip)
+            optimiser.step()
+            records.append(
+                torch.stack(
+                    (
+                        result.loss.detach(),
+                        value_loss.detach(),
+                        result.ratio_mean,
+                        result.ratio_min,
+                        result.ratio_max,
+                        result.clip_fraction,
+                        result.cfm_loss,
+                        norm,
+                    )
+                )
+            )
+    return _summary(torch.stack(records))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], bound: float | None) -> Tensor:
+    """Scale the gradients so that their norm is at most ``bound``; return the norm before, a scalar on the device."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if bound is not None:
+        torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def _summary(records: Tensor) -> dict[str, Tensor]:
+    mean, low, high = records.mean(dim=0), records.amin(dim=0), records.amax(dim=0)
+    extremes = {"ratio_min": low, "ratio_max": high}
+    return {name: extremes.get(name, mean)[column] for column, name in enumerate(DIAGNOSTICS)}
+
+
+def rollout_figures(rollout: Rollout, targets: Targets) -> dict[str, Tensor]:
+    """Return figures of the rollout itself, scalars on the device; of the episodes only those that ended in it."""
+    done = rollout.terminated | rollout.truncated
+    ended = done.sum()
+    returns = rollout.episode_return.to(torch.float64)
+    missing = torch.full((), torch.nan, dtype=torch.float64, device=returns.device)
+
+    def ends(value: Tensor) -> Tensor:
+        return torch.where(ended > 0, value, missing)
+
+    infinite = torch.full_like(returns, torch.inf)
+    return {
+        "episodes": ended.to(torch.float64),
+        "return_mean": ends(torch.where(done, returns, 0.0).sum() / ended),
+        "return_min": ends(torch.where(done, returns, infinite).amin()),
+        "return_max": ends(torch.where(done, returns, -infinite).amax()),
+        "length_mean": ends(torch.where(done, rollout.episode_length, 0).sum() / ended),
+        "spread": rollout.action.std(dim=(0, 1)).mean(),
+        "intervention_rate": rollout.altered.to(torch.float64).mean(),
+        "explained_variance": explained_variance(targets.value, targets.returns),
+    }
