@@ -86,6 +86,11 @@ def _decide(pair: Pair, difference: Interval, margin: float, confidence: float) 
             f"The candidate passed a hard limit in {pair.candidate_violations} of {difference.n} episodes, "
             f"the incumbent in {pair.incumbent_violations}."
         )
+    if pair.candidate_violations:
+        return "inconclusive", (
+            f"The candidate passed a hard limit in {pair.candidate_violations} of {difference.n} episodes, the incumbent "
+            f"in {pair.incumbent_violations}: an episode that is cut short costs less, so that returns do not compare."
+        )
     if difference.degenerate and not pair.deterministic:
         return "inconclusive", (
             f"The difference is {difference.mean:+.6g}, but {difference.note}, so that chance cannot be judged. "

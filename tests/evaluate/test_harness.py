@@ -230,23 +230,26 @@ def test_a_proposal_that_is_not_finite_never_reaches_the_actuator(reactor: Plant
     assert all(len(reasons) > 0 for reasons in logged["shield.reasons"])
 
 
-def test_a_hard_limit_that_is_passed_ends_the_episode_and_fails_the_verdict(
-    make_plant: Callable[..., Plant], linear: Any, tmp_path: Path
+def test_a_trip_ends_the_episode_and_fails_the_verdict_although_it_saves_cost(
+    reactor: Plant, linear: Any, tmp_path: Path
 ) -> None:
-    limits = ({"id": "T_trip", "signal": "T", "high": 332.0, "kind": "hard"},)
-    plant = make_plant(limits=limits, actions={"Tc": {"low": 295.0, "high": 302.0, "fallback": 295.0}})
-    hot = Scenario(name="hot", start={"T": {"kind": "fixed", "value": 331.9}})  # type: ignore[dict-item]
+    hot = Scenario.model_validate({"name": "hot", "start": {"T": {"kind": "fixed", "value": 340.0}}})
     spec = EvaluationSpec(episodes=2, log_episodes=1, oracle=False, noise_scales=(0.0,), scenarios=(hot,))
-    evaluation = evaluate(plant, build_arms(plant, {"flow": linear(0.0, 302.0)}), spec, tmp_path, seed=0)
+    heats = linear(0.0, 302.0)  # from 340 K at 302 K the reactor runs away in the second step
+    evaluation = evaluate(reactor, build_arms(reactor, {"flow": heats}), spec, tmp_path, seed=0)
     table = read_episodes(tmp_path).to_pandas()
-    tripped = table[table["violations_hard"] > 0]
-    assert set(tripped["end_reason"]) <= {"trip"}
-    assert (tripped["steps"] < 12).all()
-    rows = {row.arm: row for row in evaluation.rows if row.shield}
-    assert rows["flow"].violations.episodes_with >= rows["incumbent"].violations.episodes_with
-    least = rows["flow"].margins_min["T_trip"]
-    assert least is not None
-    assert (least < 0.0) == (rows["flow"].violations.episodes_with > 0)
+    flow = table[table["arm"] == "flow"]
+    assert list(flow["steps"]) == [2] * 4
+    assert list(flow["end_reason"]) == ["trip"] * 4
+    assert list(flow["violations_hard"]) == [1] * 4
+    assert (flow["margin_min.T_trip"] < 0.0).all()
+    assert list(table[table["arm"] == "incumbent"]["end_reason"]) == ["horizon"] * 4
+    (row,) = [row for row in evaluation.rows if row.arm == "flow" and row.shield]
+    assert (row.violations.episodes_with, row.violations.n) == (2, 2)
+    assert evaluation.verdict.result == "fail"
+    assert "hard limit" in evaluation.verdict.reason
+    logged = read_steps(tmp_path).to_pandas()
+    assert (logged[logged["arm"] == "flow"].groupby("shield").size() == 2).all()
 
 
 def test_scenarios_are_judged_one_by_one_and_the_worst_decides(
