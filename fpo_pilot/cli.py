@@ -124,13 +124,14 @@ def evaluate(
         list[Path] | None, typer.Option("--against", help="Another run to show in the same table; repeatable.")
     ] = None,
     episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="Episodes of each row.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 unless the verdict is a pass.")] = False,
     seed: Seed = 1000,
     json: Json = False,
 ) -> None:
     """Evaluate offline against hold, the incumbent, an oracle and other runs; same seeds for all."""
     from fpo_pilot.commands.evaluate import run_evaluate
 
-    raise typer.Exit(run_evaluate(run, against or [], episodes=episodes, seed=seed, as_json=json))
+    raise typer.Exit(run_evaluate(run, against or [], episodes=episodes, seed=seed, gate=gate, as_json=json))
 
 
 @app.command()

@@ -1,0 +1,110 @@
+"""``fpo-pilot check``: are the specs right, what uses each signal, and what does nothing cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import get_args
+
+from fpo_pilot.commands.console import note, say, say_json, table
+from fpo_pilot.errors import SpecError, SpecErrors, Words
+from fpo_pilot.specs import content, load_evaluation_spec, load_plant_spec, load_safety_spec, load_training_spec
+from fpo_pilot.specs.coverage import Coverage, SignalView, UseKind, coverage
+from fpo_pilot.specs.schema import json_schema
+
+SCHEMAS = ("plant", "safety", "training", "evaluation")
+ALGORITHMS = ("fpo", "gaussian_ppo")
+
+
+def run_schema(kind: str) -> int:
+    """Print the JSON Schema of one kind of spec."""
+    for name in SCHEMAS:
+        if name == kind:
+            say_json(json_schema(name))
+            return 0
+    raise SpecError("--schema", kind, f"one of {', '.join(SCHEMAS)}", "Name one of them.")
+
+
+def run_check(plants: Sequence[str], *, as_json: bool) -> int:
+    """Check the named plants, or all of the project; 2 if a spec is wrong, with every error of every file."""
+    found: list[Coverage] = []
+    errors: list[SpecError] = []
+    for name in plants or _own_plants():
+        try:
+            found.append(_check_one(name))
+        except SpecErrors as wrong:
+            errors += wrong.errors
+    if errors:
+        raise SpecErrors(tuple(errors))
+    if as_json:
+        say_json([asdict(one) for one in found])
+        return 0
+    for one in found:
+        _show(one)
+    return 0
+
+
+def _own_plants() -> list[str]:
+    """List the plants of the project one stands in; those that ship where there is none."""
+    root = content.project_root()
+    paths = content.list_plants()
+    own = [name for name, path in paths.items() if root is not None and path.is_relative_to(root)]
+    return sorted(own or paths)
+
+
+def _check_one(name: str) -> Coverage:
+    """Load all four specs of a plant, so that each error of each file is told."""
+    plant = load_plant_spec(name)
+    path = str(content.find_plant(name))
+    errors: list[SpecError] = []
+    safety = None
+    for step in ("safety", "evaluation", *ALGORITHMS):
+        try:
+            if step == "safety":
+                safety = load_safety_spec(path, plant)
+            elif step == "evaluation":
+                load_evaluation_spec(path)
+            elif step == "fpo":
+                load_training_spec(path, "fpo")
+            else:
+                load_training_spec(path, "gaussian_ppo")
+        except SpecErrors as wrong:
+            errors += [error for error in wrong.errors if str(error) not in {str(known) for known in errors}]
+    if errors:
+        raise SpecErrors(tuple(errors))
+    return coverage(plant, safety)
+
+
+def _show(one: Coverage) -> None:
+    kinds = get_args(UseKind)
+    table(
+        f"{one.plant}: specs are right",
+        ("signal", "role", "unit", "range", "limits", "tag", "used by"),
+        ((s.name, s.role, s.unit, _span(s.range), _limits(s), s.tag or "-", _uses(s, kinds)) for s in one.signals),
+    )
+    for title, gaps in (("unused", one.unused), ("not covered", one.not_covered)):
+        for gap in gaps:
+            say(f"{title}: {gap.subject}: {gap.message}")
+    if not one.unused and not one.not_covered:
+        note(f"{one.plant}: everything is used and covered")
+
+
+def _span(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}"
+
+
+def _limits(signal: SignalView) -> str:
+    parts = []
+    for limit in signal.limits:
+        low = "" if limit.low is None else f"≥ {limit.low:g} "
+        high = "" if limit.high is None else f"≤ {limit.high:g} "
+        rate = "" if limit.rate is None else f"±{limit.rate:g}/step "
+        parts.append(f"{limit.kind}: {low}{high}{rate}".strip())
+    return "; ".join(parts) or "-"
+
+
+def _uses(signal: SignalView, kinds: Sequence[UseKind]) -> str:
+    parts = [f"{kind} {', '.join(signal.named(kind))}" for kind in kinds if signal.named(kind)]
+    return "; ".join(parts) or "nothing"
+
+

@@ -1,0 +1,88 @@
+"""``fpo-pilot evaluate``: what a policy is worth against the controller in charge today."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpo_pilot.commands.console import note, progress, say, say_json, table
+from fpo_pilot.errors import PolicyError
+from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.specs import load_evaluation_spec, spec_hash
+
+if TYPE_CHECKING:
+    from fpo_pilot.evaluate import Evaluation
+    from fpo_pilot.learn.policy import Policy
+    from fpo_pilot.plants import Plant
+
+ARM_NAMES = {"fpo": "flow", "gaussian_ppo": "gaussian_ppo"}
+
+
+def run_evaluate(
+    run_dir: Path, against: Sequence[Path], *, episodes: int | None, seed: int, gate: bool, as_json: bool
+) -> int:
+    """Evaluate ``run_dir`` and print the table; with ``gate`` the exit code is 1 unless the verdict is a pass."""
+    evaluation = evaluate_run(run_dir, against, episodes=episodes, seed=seed, quiet=as_json)
+    if as_json:
+        say_json(evaluation.model_dump(mode="json"))
+    else:
+        show(evaluation, run_dir)
+    return 1 if gate and evaluation.verdict.result != "pass" else 0
+
+
+def evaluate_run(
+    run_dir: Path, against: Sequence[Path], *, episodes: int | None, seed: int, quiet: bool = False
+) -> Evaluation:
+    """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``."""
+    from fpo_pilot.evaluate import build_arms, evaluate
+    from fpo_pilot.plants.load import load_plant
+
+    plant = load_plant(Manifest.read(run_dir).plant)
+    policies = _policies(plant, run_dir, against)
+    spec = load_evaluation_spec(plant.name)
+    if episodes is not None:
+        spec = spec.model_copy(update={"episodes": episodes})
+    command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
+    with progress("evaluate", 1.0, quiet=quiet) as report:
+        return evaluate(
+            plant,
+            build_arms(plant, policies),
+            spec,
+            run_dir,
+            seed=seed,
+            progress=report,
+            command=f"{command} --episodes {spec.episodes} --seed {seed}",
+            comparison=[str(other) for other in against],
+        )
+
+
+def _policies(plant: Plant, run_dir: Path, against: Sequence[Path]) -> dict[str, Policy]:
+    """Load the candidate first, then those to compare with; each under the name of its algorithm."""
+    from fpo_pilot.learn import load_policy
+
+    found: dict[str, Policy] = {}
+    for path in (run_dir, *against):
+        manifest = Manifest.read(path)
+        if manifest.plant != plant.name:
+            raise PolicyError(
+                f"{path}: found a policy for the plant {manifest.plant!r}, expected one for {plant.name!r}. "
+                "Compare policies of one plant."
+            )
+        if manifest.hashes.get("plant") != spec_hash(plant.spec):
+            note(f"note: {path} was trained on another version of the plant spec; its evaluation uses today's.")
+        name = ARM_NAMES[manifest.algorithm]
+        found[name if name not in found else f"{name}:{path.name}"] = load_policy(path)
+    return found
+
+
+def show(evaluation: Evaluation, run_dir: Path) -> None:
+    """Print the rows, the verdict and what comes next."""
+    from fpo_pilot.evaluate import rows_as_table
+
+    columns, rows = rows_as_table(evaluation)
+    table(f"{evaluation.plant}: offline evaluation (cost = −return)", columns, rows)
+    verdict = evaluation.verdict
+    say(f"verdict against the incumbent: {verdict.result.upper()}. {verdict.reason}")
+    say(f"written: {run_dir / 'evaluation.json'}, {run_dir / 'episodes.parquet'}")
+    say(f"next: fpo-pilot rollout {run_dir}")

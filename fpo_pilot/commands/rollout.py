@@ -1,0 +1,115 @@
+"""``fpo-pilot rollout``: shadow, bounded, full on the simulated plant, each entered on evidence only."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpo_pilot.commands.console import progress, say, say_json, table
+from fpo_pilot.errors import RolloutError
+from fpo_pilot.logs.manifest import Manifest
+
+if TYPE_CHECKING:
+    from fpo_pilot.rollout import Injection, RolloutResult
+
+_INJECT = re.compile(r"^(?P<signal>\w+):(?P<kind>nan|stuck|bias|stale|range)@(?P<stage>shadow|bounded|full)$")
+
+
+def run_rollout_command(
+    run_dir: Path,
+    *,
+    inject: str | None,
+    random_actions: bool,
+    max_episodes: int | None,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Roll out and say where it ended; 0 when full authority was reached, 1 when not."""
+    result = rollout_run(
+        run_dir, inject=inject, random_actions=random_actions, max_episodes=max_episodes, seed=seed, quiet=as_json
+    )
+    if as_json:
+        say_json(json.loads((result.folder / "rollout.json").read_text("utf-8")))
+    else:
+        show(result)
+    return 0 if result.final_stage == "full" else 1
+
+
+def rollout_run(
+    run_dir: Path,
+    *,
+    inject: str | None = None,
+    random_actions: bool = False,
+    max_episodes: int | None = None,
+    seed: int = 2000,
+    quiet: bool = False,
+) -> RolloutResult:
+    """Roll the policy of ``run_dir`` out; a drill (a fault or random actions) has a folder of its own under ``drills``."""
+    from fpo_pilot.learn import Deployment, load_policy
+    from fpo_pilot.plants.load import load_plant
+    from fpo_pilot.rollout import run_rollout
+
+    plant = load_plant(Manifest.read(run_dir).plant)
+    if plant.safety is None or not plant.safety.stages:
+        raise RolloutError(
+            f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
+            "Declare `stages:` in the safety spec; `fpo-pilot init` shows an example."
+        )
+    deployment = _deployment(run_dir)
+    acting = load_policy(run_dir).deploy(Deployment(**deployment))
+    injection = _injection(inject) if inject is not None else None
+    folder = run_dir
+    if inject is not None:
+        folder = run_dir / "drills" / re.sub(r"\W+", "-", inject)
+    elif random_actions:
+        folder = run_dir / "drills" / "random-actions"
+    total = float(max_episodes or sum(stage.max_blocks for stage in plant.safety.stages))
+    with progress("roll out", total, quiet=quiet) as report:
+        return run_rollout(
+            plant,
+            plant.safety,
+            acting.act,
+            folder,
+            seed=seed,
+            inject=injection,
+            random_actions=random_actions,
+            max_episodes=max_episodes,
+            progress=report,
+        )
+
+
+def _deployment(run_dir: Path) -> dict[str, object]:
+    """Return the sampler that the offline evaluation chose; without a passed evaluation no stage is entered."""
+    path = run_dir / "evaluation.json"
+    if not path.exists():
+        raise RolloutError(
+            f"{path}: found nothing, expected the offline evaluation of this run. Run `fpo-pilot evaluate {run_dir}`."
+        )
+    evaluation = json.loads(path.read_text("utf-8"))
+    chosen = evaluation["deployment"]
+    return {key: chosen[key] for key in ("noise_scale", "method", "steps") if chosen.get(key) is not None}
+
+
+def _injection(text: str) -> Injection:
+    from fpo_pilot.rollout import Injection
+
+    match = _INJECT.match(text)
+    if match is None:
+        raise RolloutError(
+            f"--inject: found {text!r}, expected SIGNAL:KIND@STAGE with KIND one of nan, stuck, bias, stale, range "
+            "and STAGE one of shadow, bounded, full. For example --inject T:nan@bounded."
+        )
+    return Injection(**match.groupdict())
+
+
+def show(result: RolloutResult) -> None:
+    """Print the transitions and where the roll-out ended."""
+    table(
+        "Transitions",
+        ("episode", "step", "from", "to", "authority", "reason"),
+        ([str(item[key]) for key in ("episode", "step", "from_stage", "to_stage", "authority", "reason")] for item in result.transitions),
+    )
+    say(f"ended in: {result.final_stage} with authority {result.final_authority:g} after {result.episodes} episodes")
+    say(f"written: {result.folder / 'events.parquet'}, {result.folder / 'rollout.json'}")
