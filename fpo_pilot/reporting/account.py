@@ -79,7 +79,7 @@ def limitations_section(run: Run) -> Section:
         say("limitations.simulation"),
         say("limitations.not_sis"),
         _model_error(run),
-        say("limitations.one_seed", seed=run.manifest.seed),
+        say("limitations.one_seed", seed=str(run.manifest.seed)),
     ]
     names = scenario_names(run)
     if names:

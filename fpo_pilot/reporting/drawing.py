@@ -69,6 +69,7 @@ class Intervals:
     x_label: Phrase
     rows: tuple[IntervalRow, ...]
     reference: Level | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True)

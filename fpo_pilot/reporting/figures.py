@@ -210,7 +210,12 @@ def _draw_intervals(drawing: Intervals, speaker: Speaker) -> Canvas:
     axes.set_ylim(-0.6, len(drawing.rows) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+    if drawing.log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_declared(value)))
     axes.set_xlabel(canvas.token(drawing.x_label))
     return canvas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from fpo_pilot.reporting.phrases import Number, Phrase, Verbatim, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, IntervalView
 
+LOG_RATIO = 20.0
 ROW_FIELDS = ("rows.return", "rows.n", "rows.arm", "rows.mode", "rows.shield", "rows.scenario")
 
 
@@ -160,9 +162,16 @@ def kpi_figure(evaluation: EvaluationView) -> Figure | None:
         id="costs",
         caption=say("kpi.figure_caption", scenario=scenario_label(first)),
         description=say("kpi.figure_description", count=len(rows)),
-        drawing=Intervals(say("figure.cost"), tuple(rows), reference),
+        drawing=cost_intervals(rows, reference),
         sources=(Source("evaluation.json", ("rows.return",)),),
     )
+
+
+def cost_intervals(rows: Sequence[IntervalRow], reference: Level | None = None) -> Intervals:
+    """An interval chart of costs; on a log scale where one would hide the others."""
+    ends = [end for row in rows for end in (row.low, row.high)]
+    log = min(ends) > 0 and max(ends) / min(ends) > LOG_RATIO
+    return Intervals(say("figure.cost_log" if log else "figure.cost"), tuple(rows), reference, log)
 
 
 def term_table(run: Run) -> Table | None:

@@ -11,7 +11,7 @@ STAGES = ("offline", "shadow", "bounded", "full")
 _KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")
 ARM_ORDER = ("incumbent", "hold", "oracle", "gaussian_ppo", "flow")
 _KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo")
-_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "reverify", "fallback", "stage_failed")
+_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "reverify", "fallback", "stage_failed", "readback")
 
 
 def arm_label(arm: str) -> Phrase:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from fpo_pilot.reporting.drawing import IntervalRow, Intervals, Level, Panel, Panels, Role, Series
+from fpo_pilot.reporting.drawing import IntervalRow, Level, Panel, Panels, Role, Series
+from fpo_pilot.reporting.kpi import LOG_RATIO, cost_intervals
 from fpo_pilot.reporting.labels import arm_label, candidate_of, mode_label, row_of
 from fpo_pilot.reporting.page import Block, Figure, Notice, Section, Source, Subheading
 from fpo_pilot.reporting.phrases import Number, Phrase, say
 from fpo_pilot.reporting.run_folder import Missing, Run, numbers
 from fpo_pilot.reporting.trajectories import trajectory_figure
 
-LOG_RATIO = 20.0
 ARM_OF = {"fpo": "flow"}
 
 
@@ -104,7 +104,7 @@ def noise_figure(run: Run) -> Figure | None:
         id="noise",
         caption=say("learning.noise_caption", mode=mode_label(chosen), sampler=sampler),
         description=say("learning.noise_description", count=len(rows)),
-        drawing=Intervals(say("figure.cost"), tuple(rows)),
+        drawing=cost_intervals(rows),
         sources=(Source("evaluation.json", ("deployment.chosen_from",)), Source("selection.parquet", ("return",))),
         notes=(say("learning.noise_note", n=deployment.chosen_from[0].n),),
     )

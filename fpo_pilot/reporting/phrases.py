@@ -103,6 +103,8 @@ def format_number(value: float | None, digits: int = 3, *, signed: bool = False,
 
 def format_declared(value: float | None) -> str:
     """Format a declared number as short as it can be: 350, 0.5, 7.2×10¹⁰."""
+    if value == 0.0:
+        return "0"
     if value is None or not math.isfinite(value) or (value != 0.0 and not 1e-4 <= abs(value) < 1e7):
         return format_number(value, 3)
     return f"{value:,.6g}".replace("-", "−") if abs(value) < 1e5 else format_number(round(value), 3)

@@ -48,6 +48,8 @@ def safety_section(run: Run) -> Section:
 def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
     """``0 of 59 episodes; with 95 % confidence fewer than 5 %``: never "no violations"."""
     bound = clopper_pearson_upper(events, n) if upper is None else upper
+    if events >= n:
+        return say(f"safety.rate_{unit}_all", n=n)
     return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
 
 
@@ -229,6 +231,11 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
             say("safety.guard_interlock", id=interlock.id, trip=interlock.trip_when)
             for interlock in safety.interlocks
             if interlock.hazard == name
+        ]
+        guards += [
+            say("safety.guard_sensor", signal=signal)
+            for signal, sensor in safety.sensors.items()
+            if sensor.hazard == name
         ]
         title = Stack((Verbatim(name), _text(hazard.title)))
         rank = say("safety.rank", severity=hazard.severity, likelihood=hazard.likelihood)

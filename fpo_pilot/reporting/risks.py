@@ -124,8 +124,7 @@ def _uncovered_hazards(run: Run) -> Iterator[Risk]:
     safety = run.manifest.safety_spec
     if safety is None:
         return
-    guarded = {limit.hazard for limit in safety.limits} | {interlock.hazard for interlock in safety.interlocks}
-    open_hazards = [hazard for hazard in safety.hazards if hazard not in guarded]
+    open_hazards = [hazard for hazard in safety.hazards if hazard not in safety.guarded]
     if open_hazards:
         yield _risk("uncovered_hazard", "safety", hazard=open_hazards[0], count=len(open_hazards))
 
@@ -158,7 +157,7 @@ def _always(run: Run) -> Iterator[Risk]:
     if run.rollout is None:
         yield _risk("not_rolled_out", "stages")
     yield _risk("simulator", "limitations")
-    yield _risk("one_seed", "limitations", seed=run.manifest.seed)
+    yield _risk("one_seed", "limitations", seed=str(run.manifest.seed))
     yield _risk("no_live_link", "limitations")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -94,30 +95,40 @@ def _column(table: pa.Table, name: str) -> list[float]:
 
 def stage_figure(run: Run, moments: list[Moment]) -> Figure | None:
     """Authority over the episodes, from the transitions."""
-    changes = [m for m in moments if m.kind == "transition" and m.episode == m.episode]
-    if not changes or run.rollout is None:
+    spans = stage_spans(run.rollout, moments) if run.rollout is not None else ()
+    if not spans:
         return None
-    last = float(run.rollout.episodes or 0)
-    end = max(last, changes[-1].episode + 1.0)
-    starts = [0.0, *(m.episode for m in changes)]
-    stages = [changes[0].from_stage or "offline", *(m.to_stage for m in changes)]
-    authorities = [changes[0].authority_from, *(m.authority_to for m in changes)]
-    spans = []
-    for place, start in enumerate(starts):
-        stop = starts[place + 1] if place + 1 < len(starts) else end
-        authority = authorities[place]
-        if stop > start:
-            level = authority if authority == authority else 0.0
-            spans.append(StageSpan(stage_label(stages[place]), stages[place], start, stop, level))
     guards = tuple(
-        StageEvent(m.episode, say("stages.guard_mark")) for m in moments if m.kind == "guard" and m.episode == m.episode
+        StageEvent(m.episode, say("stages.guard_mark"))
+        for m in moments
+        if m.kind == "guard" and math.isfinite(m.episode)
     )
+    changes = sum(m.kind == "transition" for m in moments)
     return Figure(
         id="stage-line",
         caption=say("stages.figure_caption"),
-        description=say("stages.figure_description", count=len(changes)),
-        drawing=StageLine(say("figure.episodes"), say("figure.authority"), tuple(spans), guards),
+        description=say("stages.figure_description", count=changes),
+        drawing=StageLine(say("figure.episodes"), say("figure.authority"), spans, guards),
         sources=(Source("events.parquet", ("kind", "episode", "to_stage", "authority_to")),),
+    )
+
+
+def stage_spans(rollout: RolloutView, moments: list[Moment]) -> tuple[StageSpan, ...]:
+    """Split a roll-out at its transitions; one that made none is a single span of the stage it stayed in."""
+    changes = [m for m in moments if m.kind == "transition" and math.isfinite(m.episode)]
+    end = float(rollout.episodes or 0)
+    if not changes:
+        whole = StageSpan(
+            stage_label(rollout.final_stage), rollout.final_stage, 0.0, end, rollout.final_authority or 0.0
+        )
+        return (whole,) if end > 0 else ()
+    starts = [0.0, *(m.episode for m in changes), max(end, changes[-1].episode + 1.0)]
+    stages = [changes[0].from_stage or "offline", *(m.to_stage for m in changes)]
+    authorities = [changes[0].authority_from, *(m.authority_to for m in changes)]
+    return tuple(
+        StageSpan(stage_label(stage), stage, start, stop, authority if math.isfinite(authority) else 0.0)
+        for stage, authority, (start, stop) in zip(stages, authorities, pairwise(starts), strict=True)
+        if stop > start
     )
 
 

@@ -76,7 +76,7 @@ def trajectory_figure(run: Run) -> Figure | None:
         caption=say(
             "trajectories.caption",
             scenario=scenario_label(scenario),
-            seed=seed,
+            seed=str(seed),
             controller=full_label(*candidate, judged_shield(evaluation)),
         ),
         description=say("trajectories.description", count=len(shown)),

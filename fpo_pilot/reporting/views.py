@@ -139,6 +139,12 @@ class InterlockView(View):
     hazard: str | None = None
 
 
+class SensorView(View):
+    """When a measurement is not believed, and the hazard that this guards against, where one is named."""
+
+    hazard: str | None = None
+
+
 class GateSpecView(View):
     """A gate as declared."""
 
@@ -168,8 +174,15 @@ class SafetyView(View):
     limits: tuple[LimitView, ...] = ()
     actions: dict[str, ActionLimitView] = {}
     interlocks: tuple[InterlockView, ...] = ()
+    sensors: dict[str, SensorView] = {}
     incumbent: dict[str, Any] = {}
     stages: tuple[StageSpecView, ...] = ()
+
+    @property
+    def guarded(self) -> frozenset[str | None]:
+        """Hazards that a limit, an interlock or an integrity check names."""
+        named = [limit.hazard for limit in self.limits] + [interlock.hazard for interlock in self.interlocks]
+        return frozenset(named + [sensor.hazard for sensor in self.sensors.values()])
 
 
 class TrainingView(View):
