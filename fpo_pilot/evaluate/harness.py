@@ -27,7 +27,7 @@ from fpo_pilot.evaluate.results import (
     Violations,
 )
 from fpo_pilot.evaluate.store import CellStore, CellTables
-from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict
+from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict, only_episode
 from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
 from fpo_pilot.evidence.interval import Floats
 from fpo_pilot.logs import write_json_atomic
@@ -253,9 +253,7 @@ class _Run:
 def _interval(values: Floats, certain: bool, confidence: float, seed: int) -> Interval:
     """Estimate a mean return; equal episodes of a deterministic plant are one, whatever the rounding."""
     if certain and len(values) and np.isfinite(values).all():
-        mean = float(values.mean())
-        note = "nothing is drawn at random: one episode is all there is"
-        return Interval(mean=mean, low=mean, high=mean, n=len(values), degenerate=True, note=note)
+        return only_episode(float(values.mean()), len(values))
     return bootstrap_interval(values, confidence, seed)
 
 

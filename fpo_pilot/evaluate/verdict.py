@@ -74,6 +74,8 @@ def no_verdict(reason: str, margin: float, candidate: Candidate | None = None) -
 
 def _one(pair: Pair, margin: float, confidence: float, seed: int) -> ScenarioVerdict:
     difference = paired_difference(pair.candidate, pair.incumbent, confidence, seed)
+    if pair.deterministic and difference.valid:
+        difference = only_episode(difference.mean, difference.n)
     result, reason = _decide(pair, difference, margin, confidence)
     return ScenarioVerdict(scenario=pair.scenario, difference=Estimate.of(difference), result=result, reason=reason)
 
@@ -81,22 +83,18 @@ def _one(pair: Pair, margin: float, confidence: float, seed: int) -> ScenarioVer
 def _decide(pair: Pair, difference: Interval, margin: float, confidence: float) -> tuple[Result, str]:
     if not difference.valid:
         return "inconclusive", f"The difference cannot be estimated: {difference.note}."
-    if pair.candidate_violations > pair.incumbent_violations:
-        return "fail", (
-            f"The candidate passed a hard limit in {pair.candidate_violations} of {difference.n} episodes, "
-            f"the incumbent in {pair.incumbent_violations}."
-        )
     if pair.candidate_violations:
-        return "inconclusive", (
-            f"The candidate passed a hard limit in {pair.candidate_violations} of {difference.n} episodes, the incumbent "
-            f"in {pair.incumbent_violations}: an episode that is cut short costs less, so that returns do not compare."
-        )
+        ours, theirs = pair.candidate_violations, pair.incumbent_violations
+        told = f"The candidate passed a hard limit in {ours} of {difference.n} episodes, the incumbent in {theirs}"
+        if ours > theirs:
+            return "fail", f"{told}."
+        return "inconclusive", f"{told}: episodes that are cut short cost less, so returns do not compare."
     if difference.degenerate and not pair.deterministic:
         return "inconclusive", (
             f"The difference is {difference.mean:+.6g}, but {difference.note}, so that chance cannot be judged. "
             "Evaluate more episodes."
         )
-    bound = f"the margin of −{margin:g}"
+    bound = f"the margin of −{margin:g}" if margin else "zero"
     if difference.degenerate:
         told = (
             f"The difference is {difference.mean:+.6g} in every episode: the simulated plant and both controllers are "
@@ -112,6 +110,12 @@ def _decide(pair: Pair, difference: Interval, margin: float, confidence: float) 
     if difference.high < -margin:
         return "fail", f"{told}: below {bound}."
     return "inconclusive", f"{told}: {bound} is inside."
+
+
+def only_episode(mean: float, n: int) -> Interval:
+    """Return the interval of ``n`` episodes that are one, since nothing is drawn at random, whatever their rounding."""
+    note = "nothing is drawn at random: one episode is all there is"
+    return Interval(mean=mean, low=mean, high=mean, n=n, degenerate=True, note=note)
 
 
 def _mean(estimate: Estimate) -> float:
