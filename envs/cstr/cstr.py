@@ -1,7 +1,7 @@
 """Exothermic stirred-tank reactor with a cooling jacket: A → B, first order, Arrhenius rate.
 
-Equations and constants: D. E. Seborg, T. F. Edgar, D. A. Mellichamp, F. J. Doyle, *Process Dynamics and Control*; the same
-numbers as in J. Hedengren's published CSTR exercises and in pc-gym. See README.md beside this file.
+Equations and constants: D. E. Seborg, T. F. Edgar, D. A. Mellichamp, F. J. Doyle, *Process Dynamics and Control*; the
+same numbers as in J. Hedengren's published CSTR exercises and in pc-gym. See README.md beside this file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 class Cstr:
     """Perfectly mixed reactor of constant volume; the jacket temperature is what one sets.
 
-    States are the concentration of A [mol/L] and the temperature [K]. The heat of reaction grows faster with temperature
-    than the jacket can take it away, so that a hot reactor runs away: above a jacket of about 303 K there is no cold
-    steady state at all.
+    States are the concentration of A [mol/L] and the temperature [K]. The heat of reaction grows faster with
+    temperature than the jacket can take it away, so that a hot reactor runs away: above a jacket of about 303 K there
+    is no cold steady state at all.
     """
 
     states: ClassVar[tuple[str, ...]] = ("Ca", "T")

@@ -1,7 +1,7 @@
 """Four tanks, two pumps, and each pump splits its flow between a lower tank and the upper tank above the other one.
 
-Equations: K. H. Johansson, "The quadruple-tank process: a multivariable laboratory process with an adjustable zero", IEEE Transactions
-on Control Systems Technology 8(3), 2000. See README.md beside this file.
+Equations: K. H. Johansson, "The quadruple-tank process: a multivariable laboratory process with an adjustable zero",
+IEEE Transactions on Control Systems Technology 8(3), 2000. See README.md beside this file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 class QuadTank:
     """Levels in metres. Tanks 1 and 2 are the lower ones; tank 3 drains into 1, tank 4 into 2.
 
-    Pump 1 feeds tanks 1 and 4, pump 2 feeds tanks 2 and 3; ``split`` is the share that goes to the lower tank. With a sum of the
-    splits below 1 most water takes the way through the upper tanks, and the plant first answers the wrong way (a zero in
-    the right half plane).
+    Pump 1 feeds tanks 1 and 4, pump 2 feeds tanks 2 and 3; ``split`` is the share that goes to the lower tank. With a
+    sum of the splits below 1 most water takes the way through the upper tanks, and the plant first answers the wrong
+    way (a zero in the right half plane).
     """
 
     states: ClassVar[tuple[str, ...]] = ("h1", "h2", "h3", "h4")
@@ -35,7 +35,7 @@ class QuadTank:
         "pump_2": "m**3/s/V",
         "gravity": "m/s**2",
     }
-    signal_units: ClassVar[Mapping[str, str]] = {**{h: "m" for h in ("h1", "h2", "h3", "h4")}, "v1": "V", "v2": "V"}
+    signal_units: ClassVar[Mapping[str, str]] = {**dict.fromkeys(("h1", "h2", "h3", "h4"), "m"), "v1": "V", "v2": "V"}
     time_unit: ClassVar[str] = "s"
 
     def derivative(self, state: Tensor, action: Tensor, disturbance: Tensor, parameters: Tensor) -> Tensor:
@@ -70,4 +70,4 @@ class QuadTankCentimetres(QuadTank):
         "pump_2": "cm**3/s/V",
         "gravity": "cm/s**2",
     }
-    signal_units: ClassVar[Mapping[str, str]] = {**{h: "cm" for h in ("h1", "h2", "h3", "h4")}, "v1": "V", "v2": "V"}
+    signal_units: ClassVar[Mapping[str, str]] = {**dict.fromkeys(("h1", "h2", "h3", "h4"), "cm"), "v1": "V", "v2": "V"}

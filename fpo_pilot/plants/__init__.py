@@ -1,4 +1,4 @@
-"""Plants as batched tensors: dynamics, sensors, disturbances, references and reward, and the Gymnasium environments on top.
+"""Plants as batched tensors: dynamics, sensors, disturbances, references, reward, and Gymnasium environments on top.
 
 Everything here takes and returns torch tensors with a leading batch dimension, on any device; only ``env.py`` and
 ``vector_env.py`` speak numpy. Import from the modules; this package loads nothing by itself.

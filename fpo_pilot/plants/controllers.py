@@ -35,7 +35,7 @@ class Controller(Protocol):
 
 
 class _Bounds:
-    """The limits that a controller of today keeps by itself: box and rate of the safety spec, else the actuators' ranges."""
+    """What a controller of today keeps by itself: box and rate of the safety spec, else the actuators' ranges."""
 
     def __init__(self, plant: Plant) -> None:
         limits = {} if plant.safety is None else plant.safety.actions
@@ -93,17 +93,15 @@ class Proportional(Stateless):
 
     def act(self, signals: Mapping[str, Tensor], previous: Tensor) -> Tensor:
         """Return actions ``[B, A]``."""
-        columns = [
-            loop.bias + loop.gain * (signals[loop.measurement] - signals[loop.reference]) for loop in self.loops
-        ]
+        columns = [loop.bias + loop.gain * (signals[loop.measurement] - signals[loop.reference]) for loop in self.loops]
         return self._bounds.keep(torch.stack(columns, dim=-1).to(previous.dtype), previous)
 
 
 class ProportionalIntegral:
     """One PI loop an action, in velocity form: it moves on from the read-back, so that it cannot wind up.
 
-    The first action of an episode is bias + gain · error; from then on
-    action = read-back + gain · (change of the error + period / integral time · error), with error = reference − measurement.
+    The first action of an episode is bias + gain · error; from then on action = read-back + gain · (change of the
+    error + period / integral time · error), with error = reference − measurement.
     """
 
     def __init__(self, plant: Plant, spec: PiController) -> None:
@@ -142,7 +140,7 @@ class ProportionalIntegral:
 
 
 class Hold(Stateless):
-    """Applies, for each set point, the steady actions that the plant spec declares for it: feed-forward and nothing else."""
+    """Applies, for each set point, the steady actions that the plant spec declares for it: feed-forward only."""
 
     def __init__(self, plant: Plant) -> None:
         self._start = plant.action_start
@@ -155,7 +153,7 @@ class Hold(Stateless):
                 self._tables.append((name, values, [dict(steady) for steady in signal.steady_actions]))
 
     def act(self, signals: Mapping[str, Tensor], previous: Tensor) -> Tensor:
-        """Return the steady actions ``[B, A]`` of the set points in force; an action that none declares stays at its start."""
+        """Return the steady actions ``[B, A]`` of the set points in force; an undeclared action stays at its start."""
         columns = list(previous.new_tensor(self._start).expand_as(previous).unbind(-1))
         for reference, values, steady in self._tables:
             distance = (signals[reference].unsqueeze(-1) - previous.new_tensor(values)).abs()
@@ -195,6 +193,7 @@ def _require_all(plant: Plant, driven: tuple[str, ...]) -> None:
     missing = [name for name in plant.action_names if name not in driven]
     if missing:
         raise PlantError(
-            f"plant {plant.name}: the controller has nothing for {', '.join(missing)}, expected a loop or a value for each of "
+            f"plant {plant.name}: the controller has nothing for {', '.join(missing)}, expected a loop or a "
+            "value for each of "
             f"{', '.join(plant.action_names)}. Add one in the safety spec."
         )

@@ -26,7 +26,7 @@ class Exogenous(NamedTuple):
 
 
 class DisturbanceModel:
-    """The disturbances of a plant or scenario, batched over plants; each is drawn on or off at the start of an episode."""
+    """The disturbances of a plant or scenario, batched; each is drawn on or off at the start of an episode."""
 
     def __init__(
         self, plant: Plant, specs: Sequence[DisturbanceSpec], *, device: torch.device, dtype: torch.dtype

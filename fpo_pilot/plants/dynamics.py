@@ -1,4 +1,4 @@
-"""What a dynamics class must offer. It inherits from nothing of ours: any frozen dataclass with these members will do."""
+"""What a dynamics class must offer. It inherits from nothing of ours: a frozen dataclass with these members will do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ SECONDS: Mapping[str, float] = {"s": 1.0, "min": 60.0, "h": 3600.0}
 class Dynamics(Protocol):
     """The names that every dynamics class declares, in the order of the columns of its tensors.
 
-    Optional members: ``disturbances`` (names), ``signal_units`` (name to unit, checked against the spec), ``output_names`` and
-    ``outputs(state, action, disturbance, parameters) -> [B, Y]`` for signals of role ``measurement``.
+    Optional members: ``disturbances`` (names), ``signal_units`` (name to unit, checked against the spec),
+    ``output_names`` and ``outputs(state, action, disturbance, parameters) -> [B, Y]`` for signals of role
+    ``measurement``.
     """
 
     @property
@@ -47,9 +48,7 @@ class ContinuousDynamics(Protocol):
 class DiscreteDynamics(Protocol):
     """Dynamics as a map from one control step to the next."""
 
-    def advance(
-        self, state: Tensor, action: Tensor, disturbance: Tensor, parameters: Tensor, period: float
-    ) -> Tensor:
+    def advance(self, state: Tensor, action: Tensor, disturbance: Tensor, parameters: Tensor, period: float) -> Tensor:
         """Return the state ``[B, S]`` after ``period`` seconds."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -22,16 +22,16 @@ Array = npt.NDArray[np.float32]
 class PlantEnv(gymnasium.Env[Array, Array]):
     """One plant; actions in [−1, 1] are mapped to the limits of the safety spec, and clipped there.
 
-    ``terminated`` is a trip or the declared end of the task; the horizon is ``truncated``. ``info`` of a step is made anew each time:
-    ``reward_terms``, ``margins`` (positive is safe), ``kpi``, ``cost`` (1 for a violated hard limit), ``tripped``, and ``applied``, the
-    action in engineering units that the actuators took.
+    ``terminated`` is a trip or the declared end of the task; the horizon is ``truncated``. ``info`` of a step is made
+    anew each time: ``reward_terms``, ``margins`` (positive is safe), ``kpi``, ``cost`` (1 for a violated hard limit),
+    ``tripped``, and ``applied``, the action in engineering units that the actuators took.
 
     Args:
         plant: a plant, or its name or path.
         scenario: start, parameters, faults and disturbances that differ from plant.yaml.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # declared like this by Gymnasium
 
     def __init__(self, plant: Plant | str | Path, *, scenario: Scenario | None = None) -> None:
         self.plant = plant if isinstance(plant, Plant) else load_plant(plant)
@@ -64,7 +64,7 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         )
 
 
-def spaces(simulation: Simulation) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+def spaces(simulation: Simulation) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
     """Return the observation and action space of one copy."""
     low, high = (np.asarray(bound, dtype=np.float32) for bound in simulation.observation_bounds)
     size = (simulation.action_size,)

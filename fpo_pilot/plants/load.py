@@ -72,12 +72,15 @@ def load_dynamics(file: Path, name: str) -> Any:
     except AttributeError as error:
         if hasattr(module, name):
             raise _failed(file, name, error) from error
-        found = ", ".join(n for n, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__)
+        found = ", ".join(
+            n for n, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__
+        )
         raise PlantError(
-            f"dynamics.class: found no class {name!r} in {file.name}, expected one of {found or 'its classes (it has none)'}. "
+            f"dynamics.class: found no class {name!r} in {file.name}, expected one of "
+            f"{found or 'its classes (it has none)'}. "
             "Correct the name."
         ) from error
-    except Exception as error:  # noqa: BLE001  # a user's file may raise anything; it is told with file and line
+    except Exception as error:  # a user's file may raise anything; it is told with file and line
         raise _failed(file, name, error) from error
     return made
 
@@ -90,7 +93,8 @@ def _failed(file: Path, name: str, error: Exception) -> PlantError:
         trace = trace.tb_next
     place = f"{file}:{line}" if line is not None else str(file)
     return PlantError(
-        f"{place}: found {type(error).__name__}: {error}, expected a file that runs and a class {name} that needs no arguments. "
+        f"{place}: found {type(error).__name__}: {error}, expected a file that runs and a class {name} that "
+        "needs no arguments. "
         "Correct the file; running it with Python shows the whole trace."
     )
 
@@ -102,7 +106,8 @@ def _dynamics_file(plant_yaml: Path, spec: PlantSpec) -> Path:
     file = (folder / spec.dynamics.file).resolve()
     if not file.is_relative_to(root):
         raise PlantError(
-            f"dynamics.file: found {spec.dynamics.file}, which is outside the project {root}, expected a file inside it. "
+            f"dynamics.file: found {spec.dynamics.file}, which is outside the project {root}, expected a file "
+            "inside it. "
             "Copy the file beside plant.yaml: code of a plant is reviewed with its project."
         )
     return file
@@ -119,18 +124,20 @@ def _check_members(spec: PlantSpec, dynamics: Any) -> None:
     if isinstance(dynamics, ContinuousDynamics):
         if dynamics.time_unit not in SECONDS:
             raise PlantError(
-                f"plant {spec.plant.id}: {kind}.time_unit is {dynamics.time_unit!r}, expected one of {', '.join(SECONDS)}. "
+                f"plant {spec.plant.id}: {kind}.time_unit is {dynamics.time_unit!r}, expected one of "
+                f"{', '.join(SECONDS)}. "
                 "Give the unit of time of the derivative."
             )
     elif not isinstance(dynamics, DiscreteDynamics):
         raise PlantError(
-            f"plant {spec.plant.id}: {kind} has neither `derivative` (with `time_unit`) nor `advance`, expected one of them. "
+            f"plant {spec.plant.id}: {kind} has neither `derivative` (with `time_unit`) nor `advance`, "
+            "expected one of them. "
             "Write `def derivative(self, state, action, disturbance, parameters)`."
         )
 
 
 def _check_names(spec: PlantSpec, dynamics: Any) -> None:
-    """Compare the names of the class with those of the spec, per role, order included: tensors have columns, not names."""
+    """Compare the names of the class with those of the spec, by role and in order: tensors have columns, not names."""
     kind = type(dynamics).__name__
     for role, member in (
         ("state", "states"),
@@ -151,7 +158,8 @@ def _check_names(spec: PlantSpec, dynamics: Any) -> None:
     if missing or unknown:
         what = f"lack {', '.join(missing)}" if missing else f"have {', '.join(unknown)} too many"
         raise PlantError(
-            f"plant {spec.plant.id}: the parameters of plant.yaml {what}, expected {', '.join(dynamics.parameters)}, as "
+            f"plant {spec.plant.id}: the parameters of plant.yaml {what}, expected "
+            f"{', '.join(dynamics.parameters)}, as "
             f"{kind}.parameters has them. Add or delete entries under `parameters:`."
         )
 
@@ -162,7 +170,8 @@ def _check_signal_units(spec: PlantSpec, expected: Mapping[str, str]) -> None:
             continue
         if parse_unit(spec.signals[name].unit) != parse_unit(unit):
             raise PlantError(
-                f"plant {spec.plant.id}: signals.{name}.unit is {spec.signals[name].unit}, expected {unit}, in which the "
+                f"plant {spec.plant.id}: signals.{name}.unit is {spec.signals[name].unit}, expected {unit}, in "
+                "which the "
                 f"dynamics compute. Declare the signal in {unit}."
             )
 

@@ -1,4 +1,4 @@
-"""The observation: an affine map of readings, applied actions and what is known of time, laid out once and applied in a few tensor operations."""
+"""The observation: an affine map of readings, applied actions and what is known of time, laid out once."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Entry:
 class ObservationLayout:
     """Where each entry of an observation comes from.
 
-    Sources stand side by side: measurements, newest first, ``H·M``; applied actions, newest first, ``H·A``; and a row of the
-    table of what depends on time alone (zero, references, previews, progress).
+    Sources stand side by side: measurements, newest first, ``H·M``; applied actions, newest first, ``H·A``; and a row
+    of the table of what depends on time alone (zero, references, previews, progress).
     """
 
     names: tuple[str, ...]
@@ -145,7 +145,9 @@ def _entries(plant: Plant, term: ObservationTerm) -> Iterator[Entry]:
             scale = term.scale or (-width, width)
             yield Entry(f"{name}-{reference}{_ago(back)}", ("measured", name, back), scale, ("ahead", reference, 0))
     elif term.term == "previous_action":
-        names = plant.action_names if term.of is None else (_known(plant, term.of, plant.action_names, "previous_action"),)
+        names = (
+            plant.action_names if term.of is None else (_known(plant, term.of, plant.action_names, "previous_action"),)
+        )
         for back in range(term.history):
             for name in names:
                 yield Entry(f"previous {name}{_ago(back)}", ("applied", name, back), term.scale or _span(plant, name))
@@ -170,7 +172,7 @@ def _ago(back: int) -> str:
 
 
 def _span(plant: Plant, name: str) -> tuple[float, float]:
-    """Return the default scale: the limits of an action (so that it reads as the policy wrote it), else the signal's range."""
+    """Return the default scale: the limits of an action (as the policy wrote it), else the signal's range."""
     if name in plant.action_names:
         index = plant.action_names.index(name)
         return plant.action_low[index], plant.action_high[index]
@@ -181,6 +183,7 @@ def _known(plant: Plant, name: str | None, known: tuple[str, ...], kind: str) ->
     if name in known:
         return str(name)
     raise PlantError(
-        f"plant {plant.name}: observations: the {kind} names {name!r}, expected one of {', '.join(known) or '(there is none)'}. "
+        f"plant {plant.name}: observations: the {kind} names {name!r}, expected one of "
+        f"{', '.join(known) or '(there is none)'}. "
         "Correct the name in plant.yaml."
     )

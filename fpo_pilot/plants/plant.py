@@ -155,9 +155,9 @@ class Plant:
             parameters: ``[B, P]`` or ``[1, P]``; None for the nominal ones.
 
         Returns:
-            The next state ``[B, S]``, and ``[B]`` whether the plant tripped: a hard limit on a state or a computed signal
-            was passed at any substep, or the state was not finite. A tripped plant stays at the first state beyond the
-            limit; a state that is not finite is never taken.
+            The next state ``[B, S]``, and ``[B]`` whether the plant tripped: a hard limit on a state or a computed
+            signal was passed at any substep, or the state was not finite. A tripped plant stays at the first state
+            beyond the limit; a state that is not finite is never taken.
 
         Raises:
             PlantError: a tensor has the wrong shape, or the dynamics return one of another shape, type or device.
@@ -168,7 +168,8 @@ class Plant:
         if parameters is None:
             parameters = self.nominal_parameters_like(state)
         inputs = (action, disturbance, parameters)
-        tripped = self._outside(state, *inputs)
+        outside = self._outside(state, *inputs)
+        tripped = torch.zeros_like(state[:, 0], dtype=torch.bool) if outside is None else outside
         if not self._continuous:
             proposal = self.dynamics.advance(state, *inputs, self.period)
             self._check_result("advance", proposal, state)
@@ -196,7 +197,8 @@ class Plant:
         outputs: Tensor = self.dynamics.outputs(state, action, disturbance, parameters)
         if outputs.shape != (state.shape[0], len(self.output_names)):
             raise PlantError(
-                f"plant {self.name}: outputs() returned {tuple(outputs.shape)}, expected [B, {len(self.output_names)}] for "
+                f"plant {self.name}: outputs() returned {tuple(outputs.shape)}, expected [B, "
+                f"{len(self.output_names)}] for "
                 f"{', '.join(self.output_names)}. Stack one column for each name in output_names."
             )
         return outputs
@@ -222,11 +224,11 @@ class Plant:
         )
 
     def _take(
-        self, state: Tensor, tripped: Tensor | None, proposal: Tensor, inputs: tuple[Tensor, Tensor, Tensor]
+        self, state: Tensor, tripped: Tensor, proposal: Tensor, inputs: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Take the proposed state where it is finite and the plant had not tripped; tell where it has now."""
         sound = torch.isfinite(proposal).all(dim=-1)
-        runs = sound if tripped is None else sound & ~tripped
+        runs = sound & ~tripped
         state = torch.where(runs.unsqueeze(-1), proposal, state)
         outside = self._outside(state, *inputs)
         return state, ~runs if outside is None else ~runs | outside
@@ -248,7 +250,8 @@ class Plant:
     def _check_inputs(self, state: Tensor, action: Tensor) -> None:
         if state.ndim != 2 or state.shape[1] != len(self.state_names):
             raise PlantError(
-                f"plant {self.name}: the state has shape {tuple(state.shape)}, expected [B, {len(self.state_names)}] for "
+                f"plant {self.name}: the state has shape {tuple(state.shape)}, expected [B, "
+                f"{len(self.state_names)}] for "
                 f"{', '.join(self.state_names)}. Add the batch dimension with state.unsqueeze(0)."
             )
         if action.shape != (state.shape[0], len(self.action_names)):
@@ -264,7 +267,8 @@ class Plant:
         found = f"{tuple(result.shape)} {result.dtype} on {result.device}"
         raise PlantError(
             f"plant {self.name}: {method}() of {type(self.dynamics).__name__} returned {found}, expected "
-            f"{tuple(state.shape)} {state.dtype} on {state.device}, one column for each of {', '.join(self.state_names)}. "
+            f"{tuple(state.shape)} {state.dtype} on {state.device}, one column for each of "
+            f"{', '.join(self.state_names)}. "
             "Stack the columns with torch.stack(..., dim=-1), and make every constant from the tensors that come in."
         )
 

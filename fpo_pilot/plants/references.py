@@ -17,5 +17,7 @@ def reference_value(signal: Signal, step: int) -> float:
 
 def reference_table(plant: Plant, rows: int, *, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the references ``[rows, R]`` of steps 0 to ``rows`` − 1."""
-    values = [[reference_value(plant.spec.signals[name], step) for name in plant.reference_names] for step in range(rows)]
+    values = [
+        [reference_value(plant.spec.signals[name], step) for name in plant.reference_names] for step in range(rows)
+    ]
     return torch.tensor(values, dtype=dtype, device=device).reshape(rows, len(plant.reference_names))

@@ -16,7 +16,7 @@ def env_id(name: str) -> str:
 
 
 def register_all() -> tuple[str, ...]:
-    """Register every plant that can be found from here, by strings, so that nothing heavy is imported; return their ids."""
+    """Register every plant that can be found from here, by strings: nothing heavy is imported. Return their ids."""
     ids = []
     for name in list_plants():
         ids.append(env_id(name))

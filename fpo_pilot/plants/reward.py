@@ -137,10 +137,10 @@ def reward_terms(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
     """Evaluate the reward of a step.
 
-    A goal is worth, per step, its weight divided by the horizon (weight × period, with the episode as the unit of time), so that
-    a return does not change with the period: ``avoid`` and ``drive`` lose the distance by which they fail over ``scale``
-    (``avoid`` also 1 for failing at all), ``reach`` loses it until it was reached once, ``minimize`` and ``maximize`` count their
-    expression over ``scale``.
+    A goal is worth, per step, its weight divided by the horizon (weight × period, with the episode as the unit of
+    time), so that a return does not change with the period: ``avoid`` and ``drive`` lose the distance by which they
+    fail over ``scale`` (``avoid`` also 1 for failing at all), ``reach`` loses it until it was reached once,
+    ``minimize`` and ``maximize`` count their expression over ``scale``.
 
     Args:
         model: compiled.
@@ -151,7 +151,8 @@ def reward_terms(
         reached: ``[B, G]`` whether each ``reach`` goal was reached before.
 
     Returns:
-        Weighted terms ``[B]``; key figures ``[B]``, with ``goal.<name>`` 1 where a goal is satisfied; and ``reached`` after the step.
+        Weighted terms ``[B]``; key figures ``[B]``, with ``goal.<name>`` 1 where a goal is satisfied; and ``reached``
+        after the step.
     """
     terms: dict[str, Tensor] = {}
     kpi = {name: expression.value(values, previous, like) for name, expression in model.kpi}

@@ -1,7 +1,7 @@
 """Sensors: what is measured, how good it is, and how old.
 
-The order is true value → delay → bias → noise → quantisation → faults → range of the instrument. Every reading comes with a
-quality (0 good, 1 bad or NaN, 2 stale or held, 3 out of range) and an age in seconds.
+The order is true value → delay → bias → noise → quantisation → faults → range of the instrument. Every reading comes
+with a quality (0 good, 1 bad or NaN, 2 stale or held, 3 out of range) and an age in seconds.
 """
 
 from __future__ import annotations

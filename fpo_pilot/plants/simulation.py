@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import PlantError
+from fpo_pilot.plants.actuators import Actuators
 from fpo_pilot.plants.disturbances import DisturbanceModel, StartModel
 from fpo_pilot.plants.observations import build_observation, observation_layout
 from fpo_pilot.plants.plant import Plant
@@ -24,9 +25,10 @@ _GENERATOR = "generator"
 class Simulation:
     """A batch of copies of one plant, stepped together.
 
-    All randomness comes from **one generator for the whole simulation**: a run is reproduced by plant, scenario, number of copies,
-    seed and actions. Draws are made for all copies at once, also where only some are reset, so that a step never asks the
-    device for a value; a copy therefore does not keep its own random stream if the number of copies changes.
+    All randomness comes from **one generator for the whole simulation**: a run is reproduced by plant, scenario,
+    number of copies, seed and actions. Draws are made for all copies at once, also where only some are reset, so that
+    a step never asks the device for a value; a copy therefore does not keep its own random stream if the number of
+    copies changes.
 
     Args:
         plant: what to simulate.
@@ -76,17 +78,7 @@ class Simulation:
         names = (*plant.state_names, *plant.output_names)
         columns = [names.index(name) for name in plant.measured_names]
         self._measured_columns = torch.tensor(columns, dtype=torch.int64, device=self.device)
-        ranges = [plant.spec.signals[name].range for name in plant.action_names]
-        self._action_low, self._action_high = (
-            torch.tensor(bound, dtype=dtype, device=self.device) for bound in zip(*ranges, strict=True)
-        )
-        rates = [plant.spec.signals[name].rate for name in plant.action_names]
-        self._rate = (
-            torch.tensor([torch.inf if rate is None else rate for rate in rates], dtype=dtype, device=self.device)
-            if any(rate is not None for rate in rates)
-            else None
-        )
-        self._first_action = torch.tensor(plant.action_start, dtype=dtype, device=self.device)
+        self._actuators = Actuators(plant, device=self.device, dtype=dtype)
         self._is_random_start = (
             self._start.is_random
             or self._start.random_parameters
@@ -180,48 +172,23 @@ class Simulation:
     def step(self, action: Tensor) -> Transition:
         """Apply ``action`` ``[B, A]``, in engineering units, for one period.
 
-        The actuators take it as they can: within the range (and rate) of the signal; one that is sent a value that is not finite
-        stays where it is. Limits of the safety spec are not applied here: that is the shields' work.
+        The actuators take it as they can: within the range (and rate) of the signal; one that is sent a value that is
+        not finite stays where it is. Limits of the safety spec are not applied here: that is the shields' work.
         """
         before = self._memory
-        applied = self._actuate(action, before)
+        applied = self._actuators.apply(action, before.applied[:, 0])
+        state, outputs, tripped, level = self._advance(before, applied)
         reference = self.reference
-        level = self._disturbances.drift(before.level, self.generator)
-        drawn = before.parameters if self._start.has_parameters else None
-        outside = self._disturbances.at(before.step, before.active, level, drawn)
-        state = before.state if outside.impulse is None else before.state + outside.impulse
-        state, tripped = self.plant.step(state, applied, outside.disturbance, outside.parameters)
-        outputs = self.plant.outputs(state, applied, outside.disturbance, outside.parameters)
         values = self._values(state, outputs, reference, applied)
         previous = self._previous(before, applied) if self._reward.uses_delta else values
         like = before.episode_return
         terms, kpi, reached = reward_terms(self._reward, values, previous, like, before.step, before.reached)
         reward = sum(terms.values(), start=torch.zeros_like(like))
         margins = limit_margins(self._reward.limits, values)
-        terminated = tripped
-        if self._reward.ends_when is not None:
-            terminated = tripped | self._reward.ends_when.holds(values, previous, like)
-        step = before.step + 1
-        truncated = (step >= self.plant.horizon) & ~terminated
-        true = self._true(state, outputs)
-        reading, sensors = self._sensors.read(
-            true, SensorMemory(before.line, before.held, before.age), step, self.generator
-        )
-        after = Memory(
-            state=state,
-            measured=_pushed(before.measured, reading.measurement),
-            applied=_pushed(before.applied, applied),
-            quality=reading.quality,
-            age=reading.age,
-            line=sensors.line,
-            held=sensors.held,
-            step=step,
-            active=before.active,
-            level=level,
-            parameters=before.parameters,
-            reached=reached,
-            episode_return=before.episode_return + reward,
-        )
+        end = self._reward.ends_when
+        terminated = tripped if end is None else tripped | end.holds(values, previous, like)
+        truncated = (before.step + 1 >= self.plant.horizon) & ~terminated
+        after = self._remembered(before, state, outputs, applied, level, reached, reward)
         final_observation = self._observe(after)
         self._memory = after.where(terminated | truncated, self._fresh()) if self.autoreset else after
         return Transition(
@@ -236,12 +203,13 @@ class Simulation:
             truncated=truncated,
             tripped=tripped,
             state=state,
-            measurement=reading.measurement,
-            quality=reading.quality,
+            measurement=after.measured[:, 0],
+            quality=after.quality,
+            age=after.age,
             applied=applied,
             reference=reference,
             episode_return=after.episode_return,
-            episode_length=step,
+            episode_length=after.step,
         )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -272,7 +240,7 @@ class Simulation:
         size, history = self.num_envs, self._layout.history
         state = self._start.draw_state(size, self.generator)
         parameters = self._start.draw_parameters(size, self.generator)
-        applied = self._first_action.expand(size, -1)
+        applied = self._actuators.start.expand(size, -1)
         outputs = self.plant.outputs(state, applied, None, parameters if self._start.has_parameters else None)
         true = self._true(state, outputs)
         step = torch.zeros(size, dtype=torch.int64, device=self.device)
@@ -300,20 +268,45 @@ class Simulation:
             self._fixed_start = memory
         return memory
 
-    def _actuate(self, action: Tensor, before: Memory) -> Tensor:
-        if action.shape != (self.num_envs, self.action_size):
-            raise PlantError(
-                f"plant {self.plant.name}: the action has shape {tuple(action.shape)}, expected "
-                f"[{self.num_envs}, {self.action_size}] for {', '.join(self.plant.action_names)}. "
-                "Give one row for each copy, in engineering units."
-            )
-        last = before.applied[:, 0]
-        action = action.to(self.dtype)
-        action = torch.where(torch.isfinite(action), action, last)
-        action = torch.clamp(action, self._action_low, self._action_high)
-        if self._rate is not None:
-            action = torch.clamp(action, last - self._rate, last + self._rate)
-        return action
+    def _advance(self, before: Memory, applied: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the true state and outputs after the step, whether a plant tripped, and the drifting disturbances."""
+        level = self._disturbances.drift(before.level, self.generator)
+        drawn = before.parameters if self._start.has_parameters else None
+        outside = self._disturbances.at(before.step, before.active, level, drawn)
+        state = before.state if outside.impulse is None else before.state + outside.impulse
+        state, tripped = self.plant.step(state, applied, outside.disturbance, outside.parameters)
+        outputs = self.plant.outputs(state, applied, outside.disturbance, outside.parameters)
+        return state, outputs, tripped, level
+
+    def _remembered(
+        self,
+        before: Memory,
+        state: Tensor,
+        outputs: Tensor,
+        applied: Tensor,
+        level: Tensor,
+        reached: Tensor,
+        reward: Tensor,
+    ) -> Memory:
+        """Read the sensors, and return what the next step starts from."""
+        step = before.step + 1
+        sensors = SensorMemory(before.line, before.held, before.age)
+        reading, sensors = self._sensors.read(self._true(state, outputs), sensors, step, self.generator)
+        return Memory(
+            state=state,
+            measured=_pushed(before.measured, reading.measurement),
+            applied=_pushed(before.applied, applied),
+            quality=reading.quality,
+            age=reading.age,
+            line=sensors.line,
+            held=sensors.held,
+            step=step,
+            active=before.active,
+            level=level,
+            parameters=before.parameters,
+            reached=reached,
+            episode_return=before.episode_return + reward,
+        )
 
     def _values(self, state: Tensor, outputs: Tensor, reference: Tensor, applied: Tensor) -> dict[str, Tensor]:
         plant = self.plant

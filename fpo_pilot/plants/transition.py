@@ -13,7 +13,7 @@ from fpo_pilot.errors import PlantError
 
 @dataclass(frozen=True)
 class Transition:
-    """The outcome of one step of B plants. Where nothing else is said, values are those at the end of the step, before a reset."""
+    """The outcome of one step of B plants; values at the end of the step, before a reset, unless said otherwise."""
 
     observation: Tensor
     """``[B, O]`` float32, of the new episode where one ended and autoreset is on."""
@@ -41,6 +41,8 @@ class Transition:
     """``[B, M]``."""
     quality: Tensor
     """``[B, M]`` uint8."""
+    age: Tensor
+    """``[B, M]`` seconds."""
     applied: Tensor
     """``[B, A]``, what the actuators did."""
     reference: Tensor
@@ -70,7 +72,7 @@ class Memory:
     episode_return: Tensor  # [B]
 
     def where(self, mask: Tensor, other: Memory) -> Memory:
-        """Return a memory that is ``other``'s where ``mask`` ``[B]`` is true, without asking the device for its values."""
+        """Return a memory that is ``other``'s where ``mask`` ``[B]`` is true; the device is not asked for it."""
         return Memory(
             **{
                 f.name: torch.where(

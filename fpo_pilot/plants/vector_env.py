@@ -1,10 +1,10 @@
-"""Thousands of copies of a plant as one Gymnasium vector environment: torch inside, numpy outside, no loop over copies."""
+"""Thousands of copies of a plant as one Gymnasium vector environment: torch inside, numpy outside, no loop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,9 +26,9 @@ Array = npt.NDArray[Any]
 class PlantVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     """B copies of one plant, reset in the step in which their episode ends (``AutoresetMode.SAME_STEP``).
 
-    Where an episode ends, the observation is the first of the new one; the true last observation is in ``infos["final_obs"]`` and what
-    the step told in ``infos["final_info"]``, as in Gymnasium's own vector environments. Bootstrap from ``final_obs`` at a truncation,
-    not at a termination.
+    Where an episode ends, the observation is the first of the new one; the true last observation is in
+    ``infos["final_obs"]`` and what the step told in ``infos["final_info"]``, as in Gymnasium's own vector
+    environments. Bootstrap from ``final_obs`` at a truncation, not at a termination.
 
     Args:
         num_envs: number of copies.
@@ -37,7 +37,7 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         device: where the simulation runs.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(
         self,
@@ -95,11 +95,17 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         return observation, transition.reward.cpu().numpy().astype(np.float64), terminated, truncated, infos
 
     def _mask(self, mask: object) -> torch.Tensor:
-        sound = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_
-        if not sound or not np.any(mask):
-            found = f"{type(mask).__name__} of shape {getattr(mask, 'shape', None)} and type {getattr(mask, 'dtype', None)}"
+        if (
+            not isinstance(mask, np.ndarray)
+            or mask.shape != (self.num_envs,)
+            or mask.dtype != np.bool_
+            or not mask.any()
+        ):
+            shape, dtype = getattr(mask, "shape", "()"), getattr(mask, "dtype", "none")
+            found = f"{type(mask).__name__} of shape {shape} and type {dtype}"
             raise PlantError(
-                f"options['reset_mask']: found {found}, expected a numpy array of {self.num_envs} truth values, at least one of "
+                f"options['reset_mask']: found {found}, expected a numpy array of {self.num_envs} truth "
+                "values, at least one of "
                 "them true. Build it with np.array([...], dtype=np.bool_)."
             )
         return torch.as_tensor(mask, device=self.simulation.device)
