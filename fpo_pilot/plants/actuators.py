@@ -32,7 +32,7 @@ class Actuators:
         if action.shape != last.shape:
             raise PlantError(
                 f"plant {self._plant.name}: the action has shape {tuple(action.shape)}, expected "
-                f"{tuple(last.shape)} for {', '.join(self._plant.action_names)}. Give one row for each copy, in engineering units."
+                f"{tuple(last.shape)} for {', '.join(self._plant.action_names)}. Give one row for each copy."
             )
         action = action.to(last.dtype)
         action = torch.where(torch.isfinite(action), action, last)
