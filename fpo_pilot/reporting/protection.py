@@ -238,7 +238,12 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
             if sensor.hazard == name
         ]
         title = Stack((Verbatim(name), _text(hazard.title)))
-        rank = say("safety.rank", severity=hazard.severity, likelihood=hazard.likelihood)
+        rank = Stack(
+            (
+                say("safety.severity", value=hazard.severity),
+                say("safety.likelihood", value=hazard.likelihood),
+            )
+        )
         story = Stack(
             (
                 _text(hazard.deviation),
@@ -255,7 +260,7 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
             Column(say("safety.column_hazard")),
             Column(say("safety.column_story")),
             Column(say("safety.column_safeguard")),
-            Column(say("safety.column_rank")),
+            Column(say("safety.column_rank"), short=True),
             Column(say("safety.column_guards")),
         ),
         rows=tuple(rows),
