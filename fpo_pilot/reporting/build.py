@@ -42,11 +42,12 @@ def _title_block(run: Run) -> tuple[TitleLine, ...]:
     candidate = candidate_of(run.evaluation) if run.evaluation is not None else None
     policy: Phrase = arm_label(algorithm) if candidate is None else controller_label(*candidate)
     episodes = run.evaluation.episodes if run.evaluation is not None else None
+    evidence = say("block.training_only") if episodes is None else say("block.simulation", episodes=Number(episodes))
     return (
         TitleLine(say("block.plant"), Verbatim(manifest.plant)),
         TitleLine(say("block.policy"), policy),
         TitleLine(say("block.run"), Verbatim(manifest.run_id)),
         TitleLine(say("block.created"), Verbatim(manifest.created[:10])),
-        TitleLine(say("block.evidence"), say("block.simulation", episodes=Number(episodes))),
+        TitleLine(say("block.evidence"), evidence),
         TitleLine(say("block.safety_hash"), Verbatim((manifest.hashes.get("safety") or "–")[:SHORT_HASH])),
     )
