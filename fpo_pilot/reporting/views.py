@@ -25,17 +25,9 @@ class TextView(View):
     ja: str
 
 
-class SchedulePointView(View):
-    """The value of a reference from ``step`` on."""
-
-    step: int
-    value: float
-
-
 class SignalView(View):
     """A tag of the plant."""
 
-    tag: str = ""
     label: TextView | None = None
     unit: str
     range: tuple[float, float]
@@ -51,20 +43,11 @@ class ObservationView(View):
     reference: str | None = None
 
 
-class RewardTermView(View):
-    """A weighted term of the reward."""
-
-    name: str
-    expression: str = ""
-    weight: float = 1.0
-
-
 class PlantInfoView(View):
     """Name of a plant."""
 
     id: str
     title: TextView
-    source: str = ""
 
 
 class TimingView(View):
@@ -94,7 +77,6 @@ class PlantView(View):
     signals: dict[str, SignalView]
     parameters: dict[str, ParameterView] = {}
     observations: tuple[ObservationView, ...] = ()
-    reward: tuple[RewardTermView, ...] = ()
     episode: EpisodeView = EpisodeView()
 
 
@@ -108,7 +90,6 @@ class HazardView(View):
     safeguard: TextView
     severity: int
     likelihood: int
-    owner: str = ""
 
 
 class LimitView(View):
@@ -127,7 +108,6 @@ class ActionLimitView(View):
 
     low: float
     high: float
-    rate: float | None = None
 
 
 class InterlockView(View):
@@ -135,7 +115,6 @@ class InterlockView(View):
 
     id: str
     trip_when: str
-    reset_when: str
     hazard: str | None = None
 
 
@@ -169,7 +148,6 @@ class StageSpecView(View):
 class SafetyView(View):
     """A safety spec."""
 
-    owner: str = ""
     hazards: dict[str, HazardView] = {}
     limits: tuple[LimitView, ...] = ()
     actions: dict[str, ActionLimitView] = {}
@@ -224,7 +202,6 @@ class ManifestView(View):
     machine: MachineView = MachineView()
     plant_spec: PlantView
     safety_spec: SafetyView | None = None
-    training_spec: dict[str, Any] = {}
     hashes: dict[str, str | None] = {}
     training: TrainingView | None = None
 
