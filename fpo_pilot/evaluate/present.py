@@ -7,10 +7,10 @@ from fpo_pilot.evaluate.results import Evaluation, Row
 COLUMNS = (
     "controller",
     "mode",
-    "shield",
     "scenario",
     "cost",
     "interval",
+    "cost without shield",
     "episodes",
     "with violation",
     "interventions per 100 steps",
@@ -18,32 +18,37 @@ COLUMNS = (
 
 
 def rows_as_table(evaluation: Evaluation) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return column titles and rows of text; the candidate, in the mode that was chosen, is marked with ``→``."""
-    return COLUMNS, [_row(evaluation, row) for row in evaluation.rows]
+    """Return column titles and rows of text, one for each controller, mode and scenario.
+
+    Figures are those behind the shield, where the plant has one. The candidate, in the mode that was chosen, is marked
+    with ``→``.
+    """
+    found: dict[tuple[str, str, str], dict[bool, Row]] = {}
+    for row in evaluation.rows:
+        found.setdefault((row.arm, row.mode, row.scenario), {})[row.shield] = row
+    return COLUMNS, [_row(evaluation, both) for both in found.values()]
 
 
-def _row(evaluation: Evaluation, row: Row) -> tuple[str, ...]:
+def _row(evaluation: Evaluation, both: dict[bool, Row]) -> tuple[str, ...]:
+    row = both.get(True) or both[False]
+    bare = both.get(False)
     candidate = evaluation.verdict.candidate
-    chosen = candidate is not None and (row.arm, row.mode, row.shield) == (
-        candidate.arm,
-        candidate.mode,
-        candidate.shield,
-    )
+    chosen = candidate is not None and (row.arm, row.mode) == (candidate.arm, candidate.mode)
     return (
         f"{'→ ' if chosen else ''}{row.arm}",
         row.mode or "-",
-        "on" if row.shield else "off",
         row.scenario,
-        _cost(row.returns.mean),
+        _cost(row),
         _interval(row),
+        "-" if bare is None else _cost(bare),
         str(row.n),
         f"{row.violations.episodes_with} of {row.violations.n}",
         f"{row.interventions_per_100_steps:.3g}",
     )
 
 
-def _cost(value: float | None) -> str:
-    return "none" if value is None else f"{-value:.2f}"
+def _cost(row: Row) -> str:
+    return "none" if row.returns.mean is None else f"{-row.returns.mean:.2f}"
 
 
 def _interval(row: Row) -> str:

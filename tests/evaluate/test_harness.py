@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fpo_pilot.errors import PolicyError
 from fpo_pilot.evaluate import Evaluation, build_arms, evaluate, rows_as_table
@@ -290,11 +291,14 @@ def test_a_plant_without_a_safety_spec_has_neither_shield_nor_incumbent(
 
 def test_the_table_for_people_shows_costs_and_marks_the_candidate(finished: tuple[Evaluation, Path]) -> None:
     columns, rows = rows_as_table(finished[0])
-    assert columns[4] == "cost"
-    marked = [row for row in rows if row[0].startswith("→")]
-    assert [(row[0], row[1], row[2]) for row in marked] == [("→ flow", "noise 0", "on")]
+    assert columns[3:6] == ("cost", "interval", "cost without shield")
+    assert len(rows) == 9  # hold, incumbent, oracle, and two policies in three modes
+    assert [row[:2] for row in rows if row[0].startswith("→")] == [("→ flow", "noise 0")]
     incumbent = next(row for row in rows if row[0] == "incumbent")
-    assert incumbent[4:6] == ("67.85", "no spread")
+    assert incumbent == ("incumbent", "-", "nominal", "67.85", "no spread", "67.85", "4", "0 of 4", "0")
+    sampled = next(row for row in rows if row[:2] == ("flow", "noise 1"))
+    low, high = (float(part) for part in sampled[4].split(" to "))
+    assert low < float(sampled[3]) < high
 
 
 def test_progress_grows_to_one(reactor: Plant, linear: Any, tmp_path: Path) -> None:
@@ -316,3 +320,19 @@ def test_names_of_policies_are_their_own(reactor: Plant, linear: Any, tmp_path: 
     twice = (*build_arms(reactor, {"flow": linear()}), *build_arms(reactor, {"flow": linear()}))
     with pytest.raises(PolicyError, match="twice"):
         evaluate(reactor, twice, SPEC, tmp_path, seed=0)
+
+
+def test_threads_are_as_before_after_an_evaluation(reactor: Plant, linear: Any, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        used: list[int] = []
+        spec = EvaluationSpec(episodes=1, log_episodes=0, oracle=False, noise_scales=(0.0,))
+        arms = build_arms(reactor, {"flow": linear()})
+        evaluate(
+            reactor, arms, spec, tmp_path, seed=0, progress=lambda done, text: used.append(torch.get_num_threads())
+        )
+        assert set(used[:-1]) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
