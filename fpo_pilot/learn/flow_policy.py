@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss, integrate
+from fpo_pilot.flow.integrators import integrate_field
+from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
@@ -49,19 +51,26 @@ class FlowPolicy(nn.Module):
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
-        """Sample from full noise; remember the draws of noise and time and the losses of the policy that acted."""
-        spec, batch = self.spec, obs.shape[0]
-        normal = {"generator": generator, "device": obs.device, "dtype": obs.dtype}
-        action = self.sample(obs, torch.randn(batch, self.action_size, **normal), 1.0)
-        noise = torch.randn(batch, spec.samples_per_action, self.action_size, **normal)
+        """Sample from full noise; remember that noise, the draws of noise and time, and their losses as the policy acted."""
+        spec, batch, draws = self.spec, obs.shape[0], self.spec.samples_per_action
+        features = self.network.observe(self.normaliser(obs))  # once for all steps of the sampler and all draws
+        start = torch.randn(batch, self.action_size, generator=generator, device=obs.device, dtype=obs.dtype)
+        action = integrate_field(self.network.field(features), start, steps=spec.flow_steps)
+        shape = (batch, draws, self.action_size)
+        noise = torch.randn(shape, generator=generator, device=obs.device, dtype=obs.dtype)
         # With the weight t² a draw at t = 0 would have neither loss nor gradient, so it is not drawn.
         first = 1 if spec.weighting == "noise" else 0
-        grid = torch.randint(
-            first, spec.flow_steps, (batch, spec.samples_per_action), generator=generator, device=obs.device
+        grid = torch.randint(first, spec.flow_steps, (batch, draws), generator=generator, device=obs.device)
+        time = grid.to(obs.dtype) / spec.flow_steps
+        loss = field_loss(
+            self.network.field(features.unsqueeze(1)),
+            action,
+            noise,
+            time,
+            weighting=spec.weighting,
+            reduction=spec.reduction,
         )
-        trace = {"noise": noise, "time": grid.to(obs.dtype) / spec.flow_steps}
-        trace["old_loss"] = self.flow_loss(obs, action, trace)
-        return action, trace
+        return action, {"start": start, "noise": noise, "time": time, "old_loss": self._bounded(loss)}
 
     def flow_loss(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the flow-matching loss of each remembered draw, ``[B, N]``."""
@@ -74,7 +83,10 @@ class FlowPolicy(nn.Module):
             weighting=self.spec.weighting,
             reduction=self.spec.reduction,
         )
-        # Both the old and the new loss come through here: a bound on one alone would make identical policies differ.
+        return self._bounded(loss)
+
+    def _bounded(self, loss: Tensor) -> Tensor:
+        """Bound a loss; both the old and the new one: a bound on one alone would make identical policies differ."""
         return loss if self.spec.loss_bound is None else loss.clamp(max=self.spec.loss_bound)
 
     def log_ratio(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:

@@ -58,7 +58,9 @@ class GaussianPolicy(nn.Module):
 
     def log_density(self, obs: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return log π of the action that ``u`` ``[B, A]`` makes, ``[B]``, and the entropy of u, ``[B]``."""
-        mean, std = self.distribution(obs)
+        return self._density(*self.distribution(obs), u)
+
+    def _density(self, mean: Tensor, std: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         z = (u - mean) / std
         log_std = std.log()
         density = (-0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
@@ -73,9 +75,10 @@ class GaussianPolicy(nn.Module):
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
         """Sample; remember u and the log-density of the policy that acted."""
         mean, std = self.distribution(obs)
-        u = mean + std * torch.randn(mean.shape, generator=generator, device=obs.device, dtype=obs.dtype)
-        density, _ = self.log_density(obs, u)
-        return self._squash(u), {"u": u, "old_log_density": density}
+        start = torch.randn(mean.shape, generator=generator, device=obs.device, dtype=obs.dtype)
+        u = mean + std * start
+        density, _ = self._density(mean, std, u)
+        return self._squash(u), {"start": start, "u": u, "old_log_density": density}
 
     def log_ratio(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the log of the likelihood ratio, ``[B]``."""

@@ -42,12 +42,16 @@ def surrogate(
         return _ppo(ratio, gain, clip)
     if trust_region == "spo":
         return _spo(ratio, gain, clip)
-    return torch.where(gain >= 0, _ppo(ratio, gain, clip), _spo(ratio, gain, clip))
+    # Where PPO is taken, SPO sees ratio 1: the square of a huge ratio would put NaN in the gradient of the branch not taken.
+    pulled = torch.where(gain < 0, ratio, torch.ones_like(ratio))
+    return torch.where(gain < 0, _spo(pulled, gain, clip), _ppo(ratio, gain, clip))
 
 
 def _ppo(ratio: Tensor, advantage: Tensor, clip: float | Tensor) -> Tensor:
     # max(min(·)) rather than clamp: a tensor bound and a float bound then broadcast alike
-    clipped = torch.minimum(torch.maximum(ratio, torch.zeros_like(ratio) + (1.0 - clip)), torch.zeros_like(ratio) + (1.0 + clip))
+    clipped = torch.minimum(
+        torch.maximum(ratio, torch.zeros_like(ratio) + (1.0 - clip)), torch.zeros_like(ratio) + (1.0 + clip)
+    )
     return -torch.minimum(ratio * advantage, clipped * advantage)
 
 
@@ -63,4 +67,6 @@ def straight_through_clamp(value: Tensor, bound: float) -> Tensor:
 def explained_variance(predicted: Tensor, actual: Tensor) -> Tensor:
     """Return 1 − Var(actual − predicted)/Var(actual), a scalar; 0 where the actual values do not vary."""
     spread = actual.var(correction=0)
-    return torch.where(spread > 0, 1.0 - (actual - predicted).var(correction=0) / spread.clamp(min=1e-30), torch.zeros_like(spread))
+    return torch.where(
+        spread > 0, 1.0 - (actual - predicted).var(correction=0) / spread.clamp(min=1e-30), torch.zeros_like(spread)
+    )

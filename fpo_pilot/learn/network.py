@@ -25,9 +25,7 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth]
-        self.hidden = nn.ModuleList(
-            make_linear(a, b, generator) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.hidden = nn.ModuleList(make_linear(a, b, generator) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.last = make_linear(width, outputs, generator)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,9 +37,8 @@ class Perceptron(nn.Module):
 
 def make_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
     """Make a layer with LeCun-uniform weights (variance 1/inputs) and zero bias, drawn from ``generator``."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # its own initial weights would draw from the global generator
+    layer = nn.Linear(inputs, outputs, device="meta")  # its own initial weights would draw from the global generator
     bound = math.sqrt(3.0 / inputs)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.zero_()
-    return layer  # type: ignore[no-any-return]
+    weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
+    layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(outputs))
+    return layer

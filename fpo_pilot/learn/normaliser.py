@@ -6,6 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
+_LEAST_VARIANCE = 1e-4
+"""Observations are in spans of their declared scale: what varies by less than a hundredth of it is not blown up."""
+_WIDEST = 10.0
+"""Standard deviations at which a normalised observation is cut, so that one freak reading cannot own a network."""
+
+
 class Normaliser(nn.Module):
     """Maps observations to mean 0 and standard deviation 1 as seen so far.
 
@@ -34,8 +40,8 @@ class Normaliser(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """Return ``obs`` ``[..., O]`` normalised, in its own float type."""
         mean = self.mean.to(obs.dtype)
-        scale = (self.variance + 1e-8).rsqrt().to(obs.dtype)
-        return (obs - mean) * scale
+        scale = self.variance.clamp(min=_LEAST_VARIANCE).rsqrt().to(obs.dtype)
+        return ((obs - mean) * scale).clamp(-_WIDEST, _WIDEST)
 
     @torch.no_grad()
     def merge(self, obs: Tensor) -> None:

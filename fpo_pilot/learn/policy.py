@@ -76,7 +76,9 @@ class Policy(Protocol):
         """Return what is to be minimised on a minibatch; ``advantage`` ``[B]`` is normalised."""
         ...
 
-    def sample(self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None) -> Tensor:
+    def sample(
+        self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
+    ) -> Tensor:
         """Return the action ``[B, A]`` that starts from ``scale``·``noise``; a tensor ``scale`` ``[B, 1]`` mixes modes."""
         ...
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -24,20 +23,21 @@ from fpo_pilot.learn.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.health import find_trouble
 from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes, part
-from fpo_pilot.learn.network import Perceptron
+from fpo_pilot.learn.metrics import Row, read_rows, write_metrics
+from fpo_pilot.learn.monitors import monitors
 from fpo_pilot.learn.update import make_optimiser, make_targets, rollout_figures, update
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
-from fpo_pilot.logs.tables import write_table_atomic
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.verdict import Shield
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.training import TrainingSpec
 
-METRICS = "metrics.parquet"
-Row = dict[str, float]
+_WARM_UP = 1000
+"""Steps, at most, of the episode that the observation statistics begin with."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ def train(
     training = _Training(plant, spec, seed=seed, device=device, shield=shield)
     if resume and checkpoint_path(run_dir, "latest").exists():
         training.load(run_dir)
+    else:
+        training.begin(run_dir)
     while training.updates < training.planned and training.trouble is None:
         training.advance(run_dir)
         if progress is not None:
@@ -125,7 +127,10 @@ def _open_run(
             f"{run_dir}: found a run there, expected a new folder. Resume it (`fpo-pilot train --resume {run_dir}`), or name another."
         )
     if not exists:
-        typed = command or f"fpo-pilot train {plant.name} --algorithm {spec.algorithm} --steps {spec.total_steps} --seed {seed}"
+        typed = (
+            command
+            or f"fpo-pilot train {plant.name} --algorithm {spec.algorithm} --steps {spec.total_steps} --seed {seed}"
+        )
         manifest = Manifest.collect(
             run_id=run_dir.name,
             algorithm=spec.algorithm,
@@ -153,7 +158,7 @@ class _Training:
     """Everything that a training carries from one update to the next; all of it is in a checkpoint."""
 
     def __init__(self, plant: Plant, spec: TrainingSpec, *, seed: int, device: str, shield: Shield | None) -> None:
-        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
+        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(4)]
         self.plant, self.spec, self.device = plant, spec, device
         self.generator = torch.Generator(device=device).manual_seed(seeds[0])
         self.loop = Loop(
@@ -162,11 +167,9 @@ class _Training:
             correction_penalty=spec.correction_penalty,
         )
         sizes = (self.loop.simulation.observation_size, self.loop.simulation.action_size)
-        weights = torch.Generator().manual_seed(seeds[0])  # on the CPU, so that a seed means the same on any device
+        weights = torch.Generator().manual_seed(seeds[3])  # on the CPU, so that a seed means the same on any device
         self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights).to(device)
-        self.critic = Perceptron(
-            sizes[0], 1, width=spec.critic.width, depth=spec.critic.depth, generator=weights
-        ).to(device)
+        self.critic = Critic(sizes[0], width=spec.critic.width, depth=spec.critic.depth, generator=weights).to(device)
         self.average = copy.deepcopy(self.policy)
         self.optimiser = make_optimiser(self.policy, self.critic, spec)
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
@@ -183,13 +186,26 @@ class _Training:
         self.best_update = 0
         self.trouble: str | None = None
         self.model_hash: str | None = None
-        # normalised before the first act: the statistics begin with the first observations, not with nothing
-        self.policy.normaliser.merge(self.loop.reset())
 
     @property
     def steps(self) -> int:
         """Environment steps so far."""
         return self.updates * self.spec.num_envs * self.spec.rollout_steps
+
+    def begin(self, run_dir: Path) -> None:
+        """Settle what the first act needs, and keep the untrained policy: there is always something to roll back to.
+
+        The observation statistics begin with an episode of the untrained policy on the plants of the evaluation: those of a
+        reset alone hardly vary, and would blow up what varies later.
+        """
+        self._evaluation.reset()
+        horizon = min(self.plant.horizon, _WARM_UP)
+        seen = collect(self._evaluation, self.policy, horizon, 1.0, self._evaluation_generator())
+        self.policy.normaliser.merge(seen.obs)
+        self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
+        self.loop.reset()
+        self._evaluate({}, run_dir)
+        self.save(run_dir)
 
     def advance(self, run_dir: Path) -> None:
         """Collect, update, and whatever is due after it."""
@@ -197,20 +213,24 @@ class _Training:
         rate = self._set_rate()
         rollout = collect(self.loop, self.policy, self.spec.rollout_steps, self.spec.reward_scale, self.generator)
         targets = make_targets(rollout, self.critic, self.policy, self.spec)
-        diagnostics = update(
-            self.policy, self.critic, self.optimiser, rollout, targets, self.spec, self.generator
-        )
+        diagnostics = update(self.policy, self.critic, self.optimiser, rollout, targets, self.spec, self.generator)
         self.policy.normaliser.merge(rollout.obs)
         self._average()
         figures = diagnostics | rollout_figures(rollout, targets)
-        values = torch.stack([value.to(torch.float64) for value in figures.values()]).tolist()  # the one wait for the device
+        figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)
+        values = torch.stack(
+            [value.to(torch.float64) for value in figures.values()]
+        ).tolist()  # the one wait for the device
         self.updates += 1
         row: Row = dict(zip(figures, values, strict=True))
-        row |= {"update": self.updates, "steps": self.steps, "learning_rate": rate, "evaluation_return": math.nan}
+        row |= {"update": self.updates, "steps": self.steps, "learning_rate": rate}
+        row |= dict.fromkeys(("evaluation_return", "evaluation_best", "evaluation_noise_scale"), math.nan)
         self.rows.append(row)
         self.trouble = find_trouble(self.rows, self.spec)
         ended = self.updates == self.planned or self.trouble is not None
-        if self._weights_are_finite() and (ended or self.updates % self.spec.evaluation_every == 0):
+        if self.trouble is not None:
+            self._roll_back(run_dir)
+        elif ended or self.updates % self.spec.evaluation_every == 0:
             self._evaluate(row, run_dir)
         before = self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0
         row["seconds"] = before + time.perf_counter() - started
@@ -232,25 +252,27 @@ class _Training:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.policy.parameters()), 1.0 - decay)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
 
-    def _weights_are_finite(self) -> bool:
-        flat = torch.cat([p.detach().flatten() for p in self.average.parameters()])
-        return bool(flat.isfinite().all())
+    def _roll_back(self, run_dir: Path) -> None:
+        """Take the weights of the best checkpoint: what went wrong is never deployed, not even as the latest."""
+        tensors, _ = read_checkpoint(checkpoint_path(run_dir, "best"), device=self.device)
+        for module in (self.policy, self.average):
+            module.load_state_dict(part(tensors, "policy."))
+
+    def _evaluation_generator(self) -> torch.Generator:
+        """Seed plants and noise of the evaluation: it is always of the same episodes."""
+        self._evaluation.simulation.seed(self._evaluation_seed)
+        return torch.Generator(device=self.device).manual_seed(self._evaluation_seed)
 
     def _evaluate(self, row: Row, run_dir: Path) -> None:
         """Evaluate the averaged weights in each mode, always on the same episodes; keep them if they are the best."""
-        self._evaluation.simulation.seed(self._evaluation_seed)
-        generator = torch.Generator(device=self.device).manual_seed(self._evaluation_seed)
-        means = evaluate_modes(self._evaluation, self.average, self.scales, generator).tolist()
-        row["evaluation_return"] = max(means)
-        if not row["evaluation_return"] > self.best_return:
+        means = evaluate_modes(self._evaluation, self.average, self.scales, self._evaluation_generator()).tolist()
+        best = max(means)
+        scale = self.scales[means.index(best)]
+        row |= {"evaluation_return": means[0], "evaluation_best": best, "evaluation_noise_scale": scale}
+        if not best > self.best_return:
             return
-        self.best_return, self.best_update = row["evaluation_return"], self.updates
-        facts = {
-            **self._facts(),
-            "update": self.updates,
-            "noise_scale": self.scales[means.index(max(means))],
-            "evaluation_return": self.best_return,
-        }
+        self.best_return, self.best_update = best, self.updates
+        facts = {**self._facts(), "update": self.updates, "noise_scale": scale, "evaluation_return": best}
         tensors = {f"policy.{name}": value for name, value in self.average.state_dict().items()}
         self.model_hash = write_checkpoint(checkpoint_path(run_dir, "best"), tensors, facts)
 
@@ -265,11 +287,8 @@ class _Training:
 
     def save(self, run_dir: Path) -> None:
         """Write the metrics, then the checkpoint that counts: rows beyond it are dropped when a run is resumed."""
-        columns = {name: [row[name] for row in self.rows] for name in self.rows[0]}
-        table = pa.table(columns)
-        for name in ("update", "steps", "episodes"):
-            table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.int64()))
-        write_table_atomic(run_dir / METRICS, table)
+        if self.rows:
+            write_metrics(run_dir, self.rows)
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         modules = {"policy": self.policy, "average": self.average, "critic": self.critic}
         for prefix, module in modules.items():
@@ -286,7 +305,6 @@ class _Training:
                 "best_update": self.best_update,
                 "trouble": self.trouble,
                 "model_hash": self.model_hash,
-                "rows": self.rows,
             },
         )
 
@@ -301,16 +319,16 @@ class _Training:
         self.updates = facts["updates"]
         self.best_return = -math.inf if facts["best_return"] is None else facts["best_return"]
         self.best_update, self.trouble, self.model_hash = facts["best_update"], facts["trouble"], facts["model_hash"]
-        self.rows = facts["rows"]
+        self.rows = read_rows(run_dir, self.updates)
 
     def finish(self, run_dir: Path, manifest: Manifest) -> TrainingResult:
         """Enter the cost in the manifest."""
-        seconds = self.rows[-1]["seconds"]
+        seconds = self.rows[-1]["seconds"] if self.rows else 0.0
         record = TrainingRecord(
             steps=self.steps,
             updates=self.updates,
             seconds=seconds,
-            steps_per_second=self.steps / seconds,
+            steps_per_second=self.steps / max(seconds, 1e-9),
             best_update=self.best_update,
             best_return=self.best_return if math.isfinite(self.best_return) else None,
             stopped_early=self.trouble,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.interaction import Rollout
 from fpo_pilot.learn.losses import explained_variance
-from fpo_pilot.learn.network import Perceptron
 from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.returns import gae
 from fpo_pilot.specs.training import Common
@@ -37,10 +37,10 @@ class Targets:
 
 
 @torch.no_grad()
-def make_targets(rollout: Rollout, critic: nn.Module, policy: Policy, spec: Common) -> Targets:
+def make_targets(rollout: Rollout, critic: Critic, policy: Policy, spec: Common) -> Targets:
     """Compute values, advantages (normalised over the batch) and returns of a rollout."""
-    value = critic(policy.normaliser(rollout.obs)).squeeze(-1)
-    next_value = critic(policy.normaliser(rollout.next_obs)).squeeze(-1)
+    value = critic(policy.normaliser(rollout.obs))
+    next_value = critic(policy.normaliser(rollout.next_obs))
     advantage, returns = gae(
         rollout.reward,
         value,
@@ -56,14 +56,15 @@ def make_targets(rollout: Rollout, critic: nn.Module, policy: Policy, spec: Comm
 
 
 def make_optimiser(policy: nn.Module, critic: nn.Module, spec: Common) -> torch.optim.Adam:
-    """Make one Adam for both networks; fused, so that a step is one call."""
-    parameters = [*policy.parameters(), *critic.parameters()]
-    return torch.optim.Adam(parameters, lr=spec.learning_rate, eps=1e-5, fused=parameters[0].device.type != "meta")
+    """Make one Adam with a group for each network; fused, so that a step is one call."""
+    groups = [{"params": list(module.parameters())} for module in (policy, critic)]
+    on_meta = next(policy.parameters()).is_meta
+    return torch.optim.Adam(groups, lr=spec.learning_rate, eps=1e-5, fused=not on_meta, foreach=on_meta)
 
 
 def update(
     policy: Policy,
-    critic: Perceptron,
+    critic: Critic,
     optimiser: torch.optim.Optimizer,
     rollout: Rollout,
     targets: Targets,
@@ -72,20 +73,23 @@ def update(
 ) -> dict[str, Tensor]:
     """Make all passes over one rollout; return each of :data:`DIAGNOSTICS`, averaged (extremes: the extreme), on the device."""
     obs, action, trace = rollout.flat()
+    critic.rescale(targets.returns)
     with torch.no_grad():
         critic_input = policy.normaliser(obs)
+        wanted = critic.scaled(targets.returns)
     size = obs.shape[0]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    networks = [group["params"] for group in optimiser.param_groups]
     records: list[Tensor] = []
     for _ in range(spec.passes):
-        order = torch.randperm(size, generator=generator, device=obs.device)
+        order = _shuffled(size, generator, obs.device)
         for index in order.chunk(spec.minibatches):
             chosen = {name: value[index] for name, value in trace.items()}
             result = policy.loss(obs[index], action[index], chosen, targets.advantage[index])
-            value_loss = (critic(critic_input[index]).squeeze(-1) - targets.returns[index]).square().mean()
+            value_loss = critic.loss(critic_input[index], wanted[index])
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(result.loss + spec.value_coefficient * value_loss)
-            norm = clip_gradients(parameters, spec.gradient_clip)
+            # each network by itself: an error of the critic must not shorten the step of the policy
+            norms = [clip_gradients(parameters, spec.gradient_clip) for parameters in networks]
             optimiser.step()
             records.append(
                 torch.stack(
@@ -97,11 +101,18 @@ def update(
                         result.ratio_max,
                         result.clip_fraction,
                         result.cfm_loss,
-                        norm,
+                        norms[0],
                     )
                 )
             )
     return _summary(torch.stack(records))
+
+
+def _shuffled(size: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Return a random order of ``size`` rows; any order will do where there are only shapes."""
+    if device.type == "meta":
+        return torch.arange(size, device=device)
+    return torch.randperm(size, generator=generator, device=device)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], bound: float | None) -> Tensor:
@@ -136,7 +147,6 @@ def rollout_figures(rollout: Rollout, targets: Targets) -> dict[str, Tensor]:
         "return_min": ends(torch.where(done, returns, infinite).amin()),
         "return_max": ends(torch.where(done, returns, -infinite).amax()),
         "length_mean": ends(torch.where(done, rollout.episode_length, 0).sum() / ended),
-        "spread": rollout.action.std(dim=(0, 1)).mean(),
         "intervention_rate": rollout.altered.to(torch.float64).mean(),
         "explained_variance": explained_variance(targets.value, targets.returns),
     }

@@ -1,0 +1,66 @@
+"""What tells how healthy an update was: measured once after it, on the rollout that it learned from; nothing waits here.
+
+The ratio of a flow policy is not bounded by what the clip sees: how far the *actions* moved is measured by sampling again from the
+same noise, and how wide they spread by sampling from another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.learn.interaction import Rollout
+from fpo_pilot.learn.policy import Policy
+from fpo_pilot.learn.update import Targets
+
+ROWS = 1024
+"""Rows of the rollout that are looked at, evenly spaced."""
+
+
+@torch.no_grad()
+def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float) -> dict[str, Tensor]:
+    """Return figures of one update, scalars on the device; NaN where there is nothing to measure.
+
+    Args:
+        policy: after the update.
+        rollout: what it learned from.
+        targets: its advantages.
+        clip: half-width of the trust region.
+
+    Returns:
+        ``spread``: standard deviation of the action sampled for one observation; ``action_change``: mean squared distance of the
+        action sampled now from the one taken, from the same noise (a proxy for the KL divergence); ``clip_fraction_good`` and
+        ``clip_fraction_bad``: ratios outside the trust region after the update where the advantage is positive and not;
+        ``ratio_early`` and ``ratio_late``: mean ratio of draws nearer to the noise and to the action; ``old_loss``: mean flow-matching loss
+        of the policy that acted.
+    """
+    obs, action, trace = rollout.flat()
+    stride = max(1, obs.shape[0] // ROWS)
+    obs, action, advantage = obs[::stride], action[::stride], targets.advantage[::stride]
+    trace = {name: value[::stride] for name, value in trace.items()}
+    ratio = policy.log_ratio(obs, action, trace).exp()
+    outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
+    outside = outside if outside.ndim == 1 else outside.mean(dim=-1)
+    now = policy.sample(obs, trace["start"], 1.0)
+    other = policy.sample(obs, trace["start"].roll(1, dims=0), 1.0)
+    missing = torch.full_like(ratio.mean(), torch.nan)
+    found = {
+        "spread": ((now - other).square().mean(dim=0) / 2.0).sqrt().mean(),
+        "action_change": (now - action).square().sum(dim=-1).mean(),
+        "clip_fraction_good": _mean_where(outside, advantage > 0),
+        "clip_fraction_bad": _mean_where(outside, advantage <= 0),
+        "ratio_early": missing,
+        "ratio_late": missing,
+        "old_loss": missing,
+    }
+    if "time" in trace:
+        early = trace["time"] < 0.5
+        ratios = ratio.unsqueeze(-1).expand_as(early) if ratio.ndim == 1 else ratio
+        found["ratio_early"], found["ratio_late"] = _mean_where(ratios, early), _mean_where(ratios, ~early)
+        found["old_loss"] = trace["old_loss"].mean()
+    return found
+
+
+def _mean_where(value: Tensor, mask: Tensor) -> Tensor:
+    weight = mask.to(value.dtype)
+    return (value * weight).sum() / weight.sum()

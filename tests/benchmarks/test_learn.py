@@ -1,0 +1,104 @@
+"""Speed of learning and acting, beside the bare matrix multiplications of the same shapes (``make bench``)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from fpo_pilot.learn.build import build_policy
+from fpo_pilot.learn.critic import Critic
+from fpo_pilot.learn.interaction import Rollout
+from fpo_pilot.learn.update import Targets, make_optimiser, update
+from fpo_pilot.specs.training import FpoSpec, Network
+
+OBSERVATION, ACTION, ROWS = 17, 6, 7680
+SPEC = FpoSpec(
+    actor=Network(width=32, depth=4),
+    critic=Network(width=256, depth=5),
+    samples_per_action=8,
+    passes=1,
+    minibatches=32,
+    num_envs=256,
+    rollout_steps=30,
+)
+UPDATE_FLOOR = 45_000.0
+ACTING_FLOOR = 300_000.0
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def made():
+    generator = torch.Generator().manual_seed(0)
+    policy = build_policy(SPEC, OBSERVATION, ACTION, generator=generator)
+    critic = Critic(OBSERVATION, width=256, depth=5, generator=generator)
+    obs = torch.randn(30, 256, OBSERVATION, generator=generator)
+    flat = obs.flatten(0, 1)
+    action, trace = policy.act(flat, generator)
+    zeros = torch.zeros(30, 256)
+
+    def shaped(value: Tensor) -> Tensor:
+        return value.reshape(30, 256, *value.shape[1:])
+
+    rollout = Rollout(
+        obs=obs,
+        next_obs=obs,
+        action=shaped(action),
+        trace={name: shaped(value) for name, value in trace.items()},
+        reward=zeros,
+        terminated=zeros.bool(),
+        truncated=zeros.bool(),
+        episode_return=zeros,
+        episode_length=zeros.long(),
+        altered=zeros.bool(),
+    )
+    targets = Targets(*(torch.randn(ROWS, generator=generator) for _ in range(3)))
+    return policy, critic, rollout, targets, generator
+
+
+def test_one_update_pass(benchmark) -> None:
+    policy, critic, rollout, targets, generator = made()
+    optimiser = make_optimiser(policy, critic, SPEC)
+    run = lambda: update(policy, critic, optimiser, rollout, targets, SPEC, generator)  # noqa: E731
+    benchmark.pedantic(run, rounds=12, warmup_rounds=2)
+    rate = ROWS / benchmark.stats.stats.min
+    benchmark.extra_info["transitions_per_second"] = rate
+    assert rate >= UPDATE_FLOOR
+
+
+def test_matrix_multiplications_of_one_update_pass(benchmark) -> None:
+    """The limit: forward, and twice that backward, of the layers alone, in 32 minibatches."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(240, OBSERVATION, 256), *[(240, 256, 256)] * 4, (240, 256, 1)]
+    shapes += [(240, OBSERVATION, 32), (1920, ACTION + 8, 32), *[(1920, 32, 32)] * 3, (1920, 32, ACTION)]
+    pairs = [(torch.randn(m, k, generator=generator), torch.randn(k, n, generator=generator)) for m, k, n in shapes]
+
+    def multiply() -> None:
+        for _ in range(32):
+            for x, w in pairs:
+                y = x @ w
+                _ = y @ w.T, x.T @ y
+
+    benchmark.pedantic(multiply, rounds=12, warmup_rounds=2)
+    benchmark.extra_info["transitions_per_second"] = ROWS / benchmark.stats.stats.min
+
+
+def test_acting_with_ten_euler_steps(benchmark) -> None:
+    policy, _, rollout, _, generator = made()
+    obs = rollout.obs.flatten(0, 1)
+
+    def act() -> Tensor:
+        with torch.no_grad():
+            noise = torch.randn(ROWS, ACTION, generator=generator)
+            return policy.sample(obs, noise, 1.0, steps=10)
+
+    benchmark.pedantic(act, rounds=12, warmup_rounds=2)
+    rate = ROWS / benchmark.stats.stats.min
+    benchmark.extra_info["actions_per_second"] = rate
+    assert rate >= ACTING_FLOOR
