@@ -44,14 +44,14 @@ def evaluate_run(
     if episodes is not None:
         spec = spec.model_copy(update={"episodes": episodes})
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
-    with progress("evaluate", 1.0, quiet=quiet) as report:
+    with progress("evaluate [%]", 100.0, quiet=quiet) as report:
         return evaluate(
             plant,
             build_arms(plant, policies),
             spec,
             run_dir,
             seed=seed,
-            progress=report,
+            progress=lambda done, text: report(100.0 * done, text),
             command=f"{command} --episodes {spec.episodes} --seed {seed}",
             comparison=[str(other) for other in against],
         )

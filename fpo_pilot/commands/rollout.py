@@ -47,11 +47,15 @@ def rollout_run(
     quiet: bool = False,
 ) -> RolloutResult:
     """Roll the policy of ``run_dir`` out; a drill (a fault or random actions) has a folder of its own under ``drills``."""
+    import torch
+
     from fpo_pilot.learn import Deployment, load_policy
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.rollout import run_rollout
 
-    plant = load_plant(Manifest.read(run_dir).plant)
+    torch.set_num_threads(1)  # one plant: a second thread only waits
+    manifest = Manifest.read(run_dir)
+    plant = load_plant(manifest.plant)
     if plant.safety is None or not plant.safety.stages:
         raise RolloutError(
             f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
@@ -77,7 +81,17 @@ def rollout_run(
             random_actions=random_actions,
             max_episodes=max_episodes,
             progress=report,
+            model_hash=str(manifest.hashes.get("model") or ""),
+            command=_command(run_dir, inject, random_actions, max_episodes, seed),
         )
+
+
+def _command(run_dir: Path, inject: str | None, random_actions: bool, max_episodes: int | None, seed: int) -> str:
+    words = ["fpo-pilot rollout", str(run_dir)]
+    words += [f"--inject {inject}"] if inject is not None else []
+    words += ["--random-actions"] if random_actions else []
+    words += [f"--max-episodes {max_episodes}"] if max_episodes is not None else []
+    return " ".join([*words, f"--seed {seed}"])
 
 
 def _deployment(run_dir: Path) -> dict[str, object]:

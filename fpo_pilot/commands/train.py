@@ -62,10 +62,14 @@ def train_run(
     label: str = "train",
 ) -> TrainingResult:
     """Train behind the shields of the plant's safety spec, with a progress bar."""
+    import torch
+
     from fpo_pilot.learn import train
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.shields import build_stack
 
+    # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
+    torch.set_num_threads(1)
     plant = load_plant(plant_name)
     shield = None
     if plant.safety is not None and spec.shield_in_training:

@@ -1,0 +1,147 @@
+"""One control cycle: read, ask the incumbent and the policy, shield, guard, mix by authority, apply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.plants.controllers import Controller, incumbent_controller
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.plants.transition import Transition
+from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack
+from fpo_pilot.specs.safety import SafetySpec
+
+PolicyAct = Callable[[Tensor, torch.Generator | None], tuple[Tensor, dict[str, Tensor]]]
+"""``act(obs [1, O], generator) -> (normalised action [1, A], trace)``."""
+
+Demote = Callable[[str], float]
+"""Told the reason of a guard; returns the authority that is left."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cycle:
+    """What happened in one cycle; actions are ``[1, A]`` in engineering units."""
+
+    incumbent: Tensor
+    proposed: Tensor
+    shielded: Tensor
+    applied: Tensor
+    measurement: Tensor
+    quality: Tensor
+    reference: Tensor
+    authority: float
+    altered: bool
+    feasible: bool
+    outside_band: bool
+    reasons: tuple[str, ...]
+    latency_us: float
+    deadline_miss: bool
+    transition: Transition
+
+
+class Cell:
+    """One simulated plant with its incumbent, shields and policy.
+
+    Args:
+        plant: the plant.
+        safety: its safety spec.
+        act: the policy as deployed.
+        generator: of the policy's noise, and of random actions.
+        random_actions: replace the policy's actions by uniform ones (a drill).
+    """
+
+    def __init__(
+        self, plant: Plant, safety: SafetySpec, act: PolicyAct, generator: torch.Generator, *, random_actions: bool
+    ) -> None:
+        self.plant, self.act, self.generator, self.random_actions = plant, act, generator, random_actions
+        self.shield: ShieldStack = build_stack(safety, plant.spec)
+        self.incumbent: Controller = incumbent_controller(plant)
+        low, high = (torch.tensor(b, dtype=torch.float64) for b in (plant.action_low, plant.action_high))
+        self.low, self.span = low, high - low
+
+    def begin(self, simulation: Simulation) -> Tensor:
+        """Begin an episode; a simulated one begins with a new plant, so latches are gone."""
+        self.incumbent.reset(1)
+        self.shield.reset()
+        return simulation.reset()
+
+    def run(
+        self, simulation: Simulation, observation: Tensor, *, authority: float, band: float, demote: Demote
+    ) -> Cycle:
+        """Run one cycle; ``authority`` is 0 where the incumbent drives."""
+        started = time.perf_counter()
+        applied = simulation.applied
+        measurement, quality = simulation.measurement, simulation.quality
+        asked = self.incumbent.act(simulation.signals(), applied)
+        context = ShieldContext(
+            measurement=measurement,
+            quality=quality,
+            age=simulation.age,
+            previous=applied,
+            fallback=asked,
+            period=self.plant.period,
+            incumbent=asked,
+        )
+        proposal = self._propose(observation, applied)
+        verdict = self.shield(context, proposal)
+        reasons, feasible, altered = verdict.reasons_of(0), bool(verdict.feasible), bool(verdict.altered(proposal))
+        late = time.perf_counter() - started > self.plant.period
+        for reason in guards(reasons, feasible=feasible, late=late):
+            authority = demote(reason)
+        sent = self._mix(context, verdict, asked, authority)
+        latency = time.perf_counter() - started
+        outside = ((verdict.action - asked).abs() > band * self.span).any() | ~asked.isfinite().all()
+        reference = simulation.reference
+        transition = simulation.step(sent)
+        return Cycle(
+            incumbent=asked,
+            proposed=proposal,
+            shielded=verdict.action,
+            applied=transition.applied,
+            measurement=measurement,
+            quality=quality,
+            reference=reference,
+            authority=authority,
+            altered=altered,
+            feasible=feasible,
+            outside_band=bool(outside),
+            reasons=reasons,
+            latency_us=latency * 1e6,
+            deadline_miss=late,
+            transition=transition,
+        )
+
+    def _propose(self, observation: Tensor, like: Tensor) -> Tensor:
+        if self.random_actions:
+            share = torch.rand(like.shape, generator=self.generator, dtype=like.dtype)
+            return self.low + share * self.span
+        action, _ = self.act(observation, self.generator)
+        return self.plant.to_engineering(action.to(like.dtype))
+
+    def _mix(self, context: ShieldContext, verdict: Verdict, asked: Tensor, authority: float) -> Tensor:
+        """applied = incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
+
+        With no authority it is the incumbent's own action that passes box, rate and latched interlocks: the way back is as
+        fast as the rate limit allows, and without a bump.
+        """
+        if authority <= 0.0:
+            return self.shield.enforce(context, asked).action
+        if authority >= 1.0:
+            return verdict.action
+        reach = authority * self.span
+        return self.shield.enforce(context, asked + (verdict.action - asked).clamp(-reach, reach)).action
+
+
+def guards(reasons: tuple[str, ...], *, feasible: bool, late: bool) -> list[str]:
+    """Say which guards a cycle fires: a sensor or a proposal that is not to be believed, an interlock, no safe action, lateness."""
+    fired = [code for code in reasons if code.startswith(("integrity.", "interlock:", "stage_failed:"))]
+    if not feasible:
+        fired.append("infeasible")
+    if late:
+        fired.append("deadline")
+    return fired

@@ -1,0 +1,195 @@
+"""L2: latched interlocks. They beat the policy and every other shield; only a human takes a latch away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import ShieldError
+from fpo_pilot.shields.conditions import Condition
+from fpo_pilot.shields.envelope import Envelope
+from fpo_pilot.shields.memory import Memory
+from fpo_pilot.shields.verdict import ShieldContext, Verdict
+
+
+@dataclass(frozen=True)
+class InterlockRule:
+    """One interlock.
+
+    Args:
+        id: as in the safety spec.
+        trip: latches after it held in ``samples`` cycles in a row.
+        reset: a human may take the latch away while it holds.
+        samples: cycles in a row.
+        targets: for each of the A actions its value while latched, None where the interlock leaves it alone.
+    """
+
+    id: str
+    trip: Condition
+    reset: Condition
+    samples: int
+    targets: tuple[float | None, ...]
+
+
+class InterlockShield:
+    """Sets actions to the targets of latched interlocks; the stage after it brings them there at the rate limit.
+
+    A condition whose signals are not finite cannot be judged: it neither counts toward a trip (the integrity shield answers for the
+    sensor) nor breaks the count, and it allows no reset. Where two latched interlocks set one action, the first of the file wins.
+    Reason: ``interlock:ID``, in every cycle from the trip to the reset.
+    """
+
+    promise = "While an interlock is latched, its actions go to its targets at the rate limit; the latch never resets itself."
+
+    def __init__(self, rules: tuple[InterlockRule, ...], envelope: Envelope, measured: int) -> None:
+        self.rules = rules
+        self.envelope = envelope
+        for rule in rules:
+            self._require_reachable(rule)
+        count = len(rules)
+        self._memory = Memory(
+            "InterlockShield",
+            {
+                "latched": (False, count),
+                "count": (0, count),
+                "resettable": (False, count),
+                "last": (0.0, measured + len(envelope.names)),
+                "seen": (False, 1),
+            },
+        )
+        self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, context: ShieldContext, proposal: Tensor) -> Verdict:
+        """Count, latch, and override ``proposal`` ``[B, A]`` where latched."""
+        dtype = torch.promote_types(proposal.dtype, context.previous.dtype)
+        self._memory.start(context.batch, proposal.device)
+        margin = self._advance(context)
+        latched = self._memory["latched"]
+        action = self.override(proposal.to(dtype))
+        margin = torch.where(latched.any(dim=-1), margin.clamp(max=0.0), margin)
+        return Verdict(action, self.reasons, margin, torch.ones(context.batch, dtype=torch.bool, device=proposal.device))
+
+    def override(self, action: Tensor) -> Tensor:
+        """Return ``action`` ``[B, A]`` with the targets of the interlocks that are latched now; advances nothing."""
+        if not self._memory.started:
+            return action
+        targets, sets = self._targets(action)
+        latched = self._memory["latched"]
+        for index in reversed(range(len(self.rules))):  # the first of the file is written last, and wins
+            action = torch.where(latched[:, index, None] & sets[index], targets[index], action)
+        return action
+
+    def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
+        """Check that latched actions are at their targets, or one full rate nearer than the read-back; ``[B]`` bool."""
+        if not self._memory.started:
+            return torch.ones(action.shape[0], dtype=torch.bool, device=action.device)
+        rate = self.envelope.bounds(action).rate
+        origin = context.previous.to(action.dtype)
+        wanted = self.override(torch.full_like(action, math.nan))
+        slack = 4.0 * torch.finfo(action.dtype).eps * torch.maximum(origin.abs(), action.abs())
+        allowed = ((origin - wanted).abs() - rate).clamp(min=0.0) + slack
+        kept = (action - wanted).abs() <= allowed
+        return (kept | wanted.isnan() | ~origin.isfinite()).all(dim=-1)
+
+    @property
+    def reasons(self) -> dict[str, Tensor]:
+        """For each interlock, ``[B]`` bool: whether it is latched now; empty before the first cycle."""
+        if not self._memory.started:
+            return {}
+        latched = self._memory["latched"].unbind(-1)
+        return {f"interlock:{rule.id}": flag for rule, flag in zip(self.rules, latched, strict=True)}
+
+    @property
+    def latched(self) -> Tensor:
+        """``[B, L]`` bool: which interlocks are latched, in the order of ``rules``.
+
+        Raises:
+            ShieldError: no cycle has been judged yet.
+        """
+        if not self._memory.started:
+            raise ShieldError("interlock.latched: found no cycle yet, expected at least one. Call the shield first.")
+        return self._memory["latched"]
+
+    def reset_latch(self, acknowledged_by: str, mask: Tensor | None = None) -> Tensor:
+        """Take latches away, by a human, where their reset condition held in the last cycle.
+
+        Args:
+            acknowledged_by: who answers for it; for the log of the caller.
+            mask: ``[B]`` or ``[B, L]`` bool, which latches are meant; all if None.
+
+        Returns:
+            ``[B, L]`` bool: the latches that were taken away; the others stay.
+
+        Raises:
+            ShieldError: nobody is named, or no cycle has been judged yet.
+        """
+        if not acknowledged_by.strip():
+            raise ShieldError("acknowledged_by: found nothing, expected the name of a person. An interlock is reset by a human.")
+        latched = self.latched
+        released = latched & self._memory["resettable"]
+        if mask is not None:
+            released = released & (mask[:, None] if mask.dim() == 1 else mask)
+        self._memory.update(latched=latched & ~released, count=torch.where(released, 0, self._memory["count"]))
+        return released
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Forget everything, latches too: another plant (a new simulated episode) starts in these rows."""
+        self._memory.reset(mask)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return latches, counts and the last signals."""
+        return self._memory.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave; a latch survives a restart of the process this way."""
+        self._memory.load_state_dict(state)
+
+    def _advance(self, context: ShieldContext) -> Tensor:
+        """Judge all conditions once, update the memory, and return ``[B]`` the least distance to a trip."""
+        now = torch.cat([context.measurement.to(torch.float64), context.previous.to(torch.float64)], dim=-1)
+        before = torch.where(self._memory["seen"], self._memory["last"], now)
+        columns, columns_before = now.unbind(-1), before.unbind(-1)
+        counts, trips, resets, margins = [], [], [], []
+        for index, rule in enumerate(self.rules):
+            tripping, known, excess = rule.trip.judge(columns, columns_before)
+            calm, calm_known, _ = rule.reset.judge(columns, columns_before)
+            count = self._memory["count"][:, index]
+            count = torch.where(known, torch.where(tripping, count + 1, 0), count)
+            counts.append(count)
+            trips.append(count >= rule.samples)
+            resets.append(calm & calm_known & known & ~tripping)
+            margins.append(torch.where(known & ~excess.isnan(), -excess, -math.inf))
+        self._memory.update(
+            latched=self._memory["latched"] | torch.stack(trips, dim=-1),
+            count=torch.stack(counts, dim=-1),
+            resettable=torch.stack(resets, dim=-1),
+            last=now,
+            seen=torch.ones_like(self._memory["seen"]),
+        )
+        return torch.stack(margins, dim=-1).amin(dim=-1)
+
+    def _targets(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the targets and whether each is set, ``[L, A]``, in the dtype and on the device of ``like``; inside the box."""
+        key = (like.dtype, like.device)
+        if key not in self._tables:
+            bounds = self.envelope.bounds(like)
+            with torch.inference_mode(mode=False):
+                rows = [[math.nan if value is None else value for value in rule.targets] for rule in self.rules]
+                table = torch.tensor(rows, dtype=torch.float64)
+                targets = table.to(like.dtype).to(like.device).clamp(bounds.low, bounds.high)
+                self._tables[key] = (targets, (~table.isnan()).to(like.device))
+        return self._tables[key]
+
+    def _require_reachable(self, rule: InterlockRule) -> None:
+        for name, low, high, target in zip(
+            self.envelope.names, self.envelope.low, self.envelope.high, rule.targets, strict=True
+        ):
+            if target is not None and not low <= target <= high:
+                raise ShieldError(
+                    f"interlocks.{rule.id}.set.{name}: found {target}, expected a value from {low} to {high}. "
+                    "A target outside the box could never be applied: widen the box or move the target."
+                )

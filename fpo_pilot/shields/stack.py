@@ -1,0 +1,185 @@
+"""Layers in order, and what happens when one of them breaks: the stack fails closed.
+
+integrity → interlock → box and rate → re-verify. The order is fixed: whatever an earlier stage asks for, an interlock overrides it, and
+the last stage is always box and rate. After it every stage is asked whether the final action keeps its promise, and the envelope is
+checked a second time by other code; where anything fails, the row gets the last resort: from the read-back toward the fallback (or the
+target of a latched interlock) by at most one rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import ShieldError
+from fpo_pilot.shields.box_rate import BoxRateShield
+from fpo_pilot.shields.envelope import Envelope
+from fpo_pilot.shields.fallback import FallbackAction
+from fpo_pilot.shields.interlock import InterlockShield
+from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
+
+
+class ShieldStack:
+    """Named stages, each a shield, run one after the other; the result is verified again.
+
+    Reasons are those of the stages, and ``stage_failed:NAME`` (it raised, or returned what is not a number or not an action),
+    ``reverify:NAME`` (the final action breaks the promise of that stage), ``reverify:envelope``. A row with one of these is infeasible,
+    and is counted in :attr:`infeasible_count`.
+    """
+
+    promise = (
+        "For any floats, every action is finite, within its rate of the read-back and in its box whenever the read-back is; "
+        "a latched interlock is obeyed at the rate limit; where this cannot be certified, the fallback is approached at the rate limit."
+    )
+
+    def __init__(
+        self,
+        stages: Sequence[tuple[str, Shield]],
+        *,
+        envelope: Envelope,
+        fallback: FallbackAction,
+        measured: Sequence[str],
+        interlock: InterlockShield | None = None,
+    ) -> None:
+        self.stages = tuple(stages)
+        self.envelope = envelope
+        self.fallback = fallback
+        self.measured = tuple(measured)
+        self.interlock = interlock
+        self.last_error: str = ""
+        self._final = BoxRateShield(envelope)
+        self._infeasible: Tensor | None = None
+
+    def __call__(self, context: ShieldContext, proposal: Tensor) -> Verdict:
+        """Judge ``proposal`` ``[B, A]``; see the module for the order of the stages.
+
+        Raises:
+            ShieldError: a tensor of the context has a wrong shape or dtype; a caller's mistake, unlike any value.
+        """
+        context.require(len(self.measured), len(self.envelope.names), proposal)
+        dtype = torch.promote_types(proposal.dtype, context.previous.dtype)
+        fallback, _ = self.fallback.choose(context, dtype)
+        action = proposal.to(dtype)
+        reasons: dict[str, Tensor] = {}
+        margins: list[Tensor] = []
+        feasible = torch.ones(context.batch, dtype=torch.bool, device=proposal.device)
+        for name, stage in self.stages:
+            verdict = self._run(name, stage, context, action)
+            failed = torch.ones_like(feasible)
+            if verdict is not None:
+                failed = ~verdict.action.isfinite().all(dim=-1)
+                action = verdict.action
+                feasible = feasible & verdict.feasible
+                margins.append(verdict.margin)
+                reasons.update(verdict.reasons)
+            action = torch.where(failed[:, None], fallback, action)
+            reasons[f"stage_failed:{name}"] = failed
+            feasible = feasible & ~failed
+        checks = self._verify(context, action)
+        certified = torch.stack([*checks.values()]).all(dim=0)
+        action = torch.where(certified[:, None], action, self._last_resort(context, fallback))
+        reasons.update({f"reverify:{name}": ~kept for name, kept in checks.items()})
+        feasible = feasible & certified
+        self._count(~feasible)
+        margin = torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
+        return Verdict(action, reasons, margin, feasible)
+
+    def enforce(self, context: ShieldContext, action: Tensor) -> Verdict:
+        """Pass an action of somebody else (the incumbent, a mixture) through latched interlocks, box and rate; advances nothing.
+
+        Only the reasons of box and rate and of latched interlocks are given; call it after the stack itself in the same cycle.
+        """
+        dtype = torch.promote_types(action.dtype, context.previous.dtype)
+        fallback, _ = self.fallback.choose(context, dtype)
+        asked = torch.where(action.isfinite().all(dim=-1)[:, None], action.to(dtype), fallback)
+        overridden = asked if self.interlock is None else self.interlock.override(asked)
+        verdict = self._final(context, overridden)
+        certified = self.holds(context, verdict.action)
+        final = torch.where(certified[:, None], verdict.action, self._last_resort(context, fallback))
+        reasons = dict(verdict.reasons)
+        if self.interlock is not None:
+            reasons |= self.interlock.reasons
+        return Verdict(final, reasons, verdict.margin, verdict.feasible & certified)
+
+    def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
+        """Return ``[B]`` bool: whether ``action`` keeps the promises of all stages and of the envelope."""
+        return torch.stack([*self._verify(context, action).values()]).all(dim=0)
+
+    @property
+    def infeasible_count(self) -> Tensor:
+        """``[B]`` int64: cycles without a certified action since the last full reset.
+
+        Raises:
+            ShieldError: no cycle has been judged yet.
+        """
+        if self._infeasible is None:
+            raise ShieldError("infeasible_count: found no cycle yet, expected at least one. Call the stack first.")
+        return self._infeasible
+
+    def reset_latch(self, acknowledged_by: str, mask: Tensor | None = None) -> Tensor:
+        """Take interlock latches away, by a human; see :meth:`InterlockShield.reset_latch`.
+
+        Raises:
+            ShieldError: there is no interlock, or nobody is named.
+        """
+        if self.interlock is None:
+            raise ShieldError("reset_latch: found a stack without interlocks, expected at least one. There is nothing to reset.")
+        return self.interlock.reset_latch(acknowledged_by, mask)
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Forget the rows of ``mask`` ``[B]``, latches too, or everything: another plant starts there."""
+        for _, stage in self.stages:
+            stage.reset(mask)
+        if mask is None:
+            self._infeasible = None
+        elif self._infeasible is not None:
+            self._infeasible = torch.where(mask, 0, self._infeasible)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the memory of all stages, as ``stage.tensor``."""
+        state = {f"{name}.{key}": tensor for name, stage in self.stages for key, tensor in stage.state_dict().items()}
+        if self._infeasible is not None:
+            state["stack.infeasible"] = self._infeasible.clone()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        for name, stage in self.stages:
+            prefix = f"{name}."
+            stage.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+        self._infeasible = state["stack.infeasible"].clone() if "stack.infeasible" in state else None
+
+    def _run(self, name: str, stage: Shield, context: ShieldContext, action: Tensor) -> Verdict | None:
+        """Run a stage; None if it raised, or returned what is not an action. Its exception is a reason, never a way out."""
+        try:
+            verdict = stage(context, action)
+            if verdict.action.shape != action.shape or verdict.feasible.shape != (context.batch,):
+                raise ShieldError(
+                    f"stage {name}: found an action of shape {tuple(verdict.action.shape)}, expected {tuple(action.shape)}. "
+                    "Return one action a row."
+                )
+        except Exception as error:  # noqa: BLE001  # a stage may break in any way: fail closed
+            self.last_error = f"{name}: {type(error).__name__}: {error}"
+            return None
+        return verdict
+
+    def _verify(self, context: ShieldContext, action: Tensor) -> dict[str, Tensor]:
+        """Ask every stage, and the envelope by itself, whether the final action is allowed; ``[B]`` bool each."""
+        checks = {"envelope": self.envelope.permits(context.previous, action)}
+        for name, stage in self.stages:
+            try:
+                checks[name] = stage.holds(context, action).expand(context.batch)
+            except Exception as error:  # noqa: BLE001  # what cannot be verified is not certified
+                self.last_error = f"{name}: {type(error).__name__}: {error}"
+                checks[name] = torch.zeros_like(checks["envelope"])
+        return checks
+
+    def _last_resort(self, context: ShieldContext, fallback: Tensor) -> Tensor:
+        target = fallback if self.interlock is None else self.interlock.override(fallback)
+        return self.envelope.toward(context.previous, target)
+
+    def _count(self, infeasible: Tensor) -> None:
+        before = torch.zeros_like(infeasible, dtype=torch.int64) if self._infeasible is None else self._infeasible
+        self._infeasible = before + infeasible

@@ -1,0 +1,138 @@
+"""The seam of every shield: what it is told, what it answers, and what it must keep.
+
+Letters: B rows of the batch (environments, or one live plant), M measured signals, A actions. Actions and measurements are in
+engineering units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import ShieldError
+
+
+@dataclass(frozen=True, eq=False)
+class ShieldContext:
+    """What a shield may know in one control cycle.
+
+    Args:
+        measurement: ``[B, M]`` what the sensors read now.
+        quality: ``[B, M]`` uint8: 0 good, 1 bad, 2 held, 3 out of the range of the instrument.
+        age: ``[B, M]`` seconds since each value was fresh.
+        previous: ``[B, A]`` the READ-BACK of the applied action, never the last command: rates are counted from it.
+        fallback: ``[B, A]`` what the fallback controller asks for in this cycle; may be garbage, and is then not used.
+        period: seconds between two cycles.
+        incumbent: ``[B, A]`` what the controller in charge today asks for, where it is not the fallback.
+    """
+
+    measurement: Tensor
+    quality: Tensor
+    age: Tensor
+    previous: Tensor
+    fallback: Tensor
+    period: float
+    incumbent: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.previous.shape[0]
+
+    def rows(self, index: slice) -> ShieldContext:
+        """Return the context of some rows only."""
+        return ShieldContext(
+            self.measurement[index],
+            self.quality[index],
+            self.age[index],
+            self.previous[index],
+            self.fallback[index],
+            self.period,
+            None if self.incumbent is None else self.incumbent[index],
+        )
+
+    def require(self, measured: int, actions: int, proposal: Tensor) -> None:
+        """Refuse tensors that do not fit each other: a shield never guesses by broadcasting.
+
+        Raises:
+            ShieldError: a shape is not the expected one.
+        """
+        shapes = (
+            ("context.measurement", self.measurement, (self.batch, measured)),
+            ("context.quality", self.quality, (self.batch, measured)),
+            ("context.age", self.age, (self.batch, measured)),
+            ("context.previous", self.previous, (self.batch, actions)),
+            ("context.fallback", self.fallback, (self.batch, actions)),
+            ("proposal", proposal, (self.batch, actions)),
+        )
+        for where, tensor, expected in shapes:
+            if tuple(tensor.shape) != expected:
+                raise ShieldError(
+                    f"{where}: found shape {tuple(tensor.shape)}, expected {expected}. "
+                    "Give one row an environment, one column a measured signal or an action, in the order of the plant spec."
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A shield's answer.
+
+    Args:
+        action: ``[B, A]`` what may go to the actuators.
+        reasons: for each code that this shield can give, ``[B]`` bool: where it applies. Codes are stable, such as
+            ``integrity.nan:T``, ``rate:Tc``, ``interlock:IL-1``; all of them are present in every verdict.
+        margin: ``[B]`` least distance to a limit that the shield watches, as a fraction of that signal's range; positive is
+            inside, −inf where it cannot be known.
+        feasible: ``[B]`` bool: False where the promise could not be kept by an action of the shield's own choice, so that the
+            last resort was taken.
+    """
+
+    action: Tensor
+    reasons: Mapping[str, Tensor]
+    margin: Tensor
+    feasible: Tensor
+
+    def altered(self, proposal: Tensor) -> Tensor:
+        """Return ``[B]`` bool: where the action is not the proposal; a proposal that is not finite always counts."""
+        return ~(self.action == proposal.to(self.action.dtype)).all(dim=-1)
+
+    def reasons_of(self, row: int) -> tuple[str, ...]:
+        """List the codes that apply to one row, for logs; waits for the device, so keep it out of batched loops."""
+        if not self.reasons:
+            return ()
+        table = torch.stack([flag[row] for flag in self.reasons.values()]).tolist()
+        return tuple(code for code, applies in zip(self.reasons, table, strict=True) if applies)
+
+
+@runtime_checkable
+class Shield(Protocol):
+    """Turns a proposal into a safe action and says why; batched, and safe to call with any floats at all."""
+
+    @property
+    def promise(self) -> str:
+        """One sentence: what holds of every action that this shield returns."""
+        ...
+
+    def __call__(self, context: ShieldContext, proposal: Tensor) -> Verdict:
+        """Judge one proposal ``[B, A]`` a row; advances the memory of shields that count or latch."""
+        ...
+
+    def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
+        """Return ``[B]`` bool: whether ``action`` keeps this shield's promise in the present cycle; changes nothing."""
+        ...
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Forget the rows of ``mask`` ``[B]``, or everything: another plant (a new simulated episode) starts there."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the memory of counters and latches."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        ...
