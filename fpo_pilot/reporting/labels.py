@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import re
 
-from fpo_pilot.reporting.phrases import Bilingual, Message, Phrase, Verbatim, declared, say
+from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, declared, say
 from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, LimitView, PlantView
 
 STAGES = ("offline", "shadow", "bounded", "full")
 _KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")
 ARM_ORDER = ("incumbent", "hold", "oracle", "gaussian_ppo", "flow")
 _KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo")
-_REASONS = ("integrity", "interlock", "box", "rate", "infeasible", "reverify", "fallback", "stage_failed", "readback")
+EVENT_REASONS = (
+    (r"gates passed after (?P<blocks>\d+) blocks: none is asked for", "event.none_asked"),
+    (r"gates passed after (?P<blocks>\d+) blocks: (?P<gates>.+)", "event.passed"),
+    (r"no decision after (?P<blocks>\d+) blocks: (?P<gates>.+)", "event.no_decision"),
+    (r"gate failed: (?P<gates>.+)", "event.failed"),
+    (r"the clock went back .*", "event.clock"),
+    (r"model, plant or safety spec changed", "event.changed"),
+    (r"hold by (?P<who>.+)", "event.hold"),
+    (r"resumed by (?P<who>.+)", "event.resumed"),
+)
+_REASONS = (
+    "integrity",
+    "interlock",
+    "box",
+    "rate",
+    "infeasible",
+    "reverify",
+    "fallback",
+    "stage_failed",
+    "readback",
+    "hard_violation",
+    "deadline",
+    "log_unavailable",
+)
 
 
 def arm_label(arm: str) -> Phrase:
@@ -84,11 +107,24 @@ def limit_range(limit: LimitView, plant: PlantView) -> Phrase:
 
 
 def reason_label(reason: str) -> Phrase:
-    """A shield's reason: its family in words, then the code as it is logged."""
+    """A reason of a shield or guard: its family in words, then the code as it is logged."""
     family = re.split(r"[.:/ ]", reason, maxsplit=1)[0]
     if family not in _REASONS:
         return Verbatim(reason)
     return say("reason.with_code", family=Message(f"reason.{family}"), code=reason)
+
+
+def event_reason(reason: str) -> Phrase:
+    """Why a transition happened or a guard fired, in words where the log uses a known form, else as logged."""
+    for pattern, key in EVENT_REASONS:
+        found = re.fullmatch(pattern, reason)
+        if found:
+            return say(key, **{name: _value(text) for name, text in found.groupdict().items()})
+    return reason_label(reason) if reason else Number(None)
+
+
+def _value(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
 
 
 def candidate_of(evaluation: EvaluationView) -> tuple[str, str] | None:

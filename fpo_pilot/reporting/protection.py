@@ -107,17 +107,20 @@ def block_table(run: Run) -> Table | None:
         return None
     hard = numbers(run.blocks, "violations_hard")
     altered = numbers(run.blocks, "interventions") or [float("nan")] * len(hard)
-    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for stage, arm, v, i in zip(strings(run.blocks, "stage"), strings(run.blocks, "arm"), hard, altered, strict=True):
-        groups.setdefault((stage, arm), []).append((v, i))
+    latency = numbers(run.blocks, "latency_us_p99") or [float("nan")] * len(hard)
+    groups: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    stages, arms = strings(run.blocks, "stage"), strings(run.blocks, "arm")
+    for stage, arm, *counted in zip(stages, arms, hard, altered, latency, strict=True):
+        groups.setdefault((stage, arm), []).append((float(counted[0]), float(counted[1]), float(counted[2])))
     rows = []
     for (stage, arm), values in groups.items():
-        events, n = sum(v > 0 for v, _ in values), len(values)
+        events, n = sum(v > 0 for v, _, _ in values), len(values)
         cells = (
             stage_label(stage),
             arm_label(arm),
             rate_phrase(events, n, None, "blocks"),
-            Number(int(np.nansum([i for _, i in values]))),
+            Number(int(np.nansum([i for _, i, _ in values]))),
+            Number(max(latency for _, _, latency in values) / 1000.0, "ms"),
         )
         rows.append(Row(cells, "policy" if arm == "policy" else "plain"))
     return Table(
@@ -128,10 +131,11 @@ def block_table(run: Run) -> Table | None:
             Column(say("safety.column_arm")),
             Column(say("safety.column_violations"), short=True),
             Column(say("safety.column_altered"), numeric=True),
+            Column(say("safety.column_latency"), numeric=True),
         ),
         rows=tuple(rows),
-        sources=(Source("blocks.parquet", ("stage", "arm", "violations_hard", "interventions")),),
-        notes=(say("safety.note_single_look"),),
+        sources=(Source("blocks.parquet", ("stage", "arm", "violations_hard", "interventions", "latency_us_p99")),),
+        notes=(say("safety.note_single_look"), say("safety.note_altered")),
     )
 
 

@@ -15,7 +15,7 @@ from fpo_pilot.reporting.facts import (
     worst_candidate_row,
 )
 from fpo_pilot.reporting.gates import last_results
-from fpo_pilot.reporting.labels import candidate_of, judged_shield, limit_range, shield_label, stage_label
+from fpo_pilot.reporting.labels import candidate_of, event_reason, judged_shield, limit_range, shield_label, stage_label
 from fpo_pilot.reporting.page import Risk
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, percent, say
 from fpo_pilot.reporting.run_folder import Run
@@ -63,7 +63,7 @@ def _failed_gates(run: Run) -> Iterator[Risk]:
 def _guards(run: Run) -> Iterator[Risk]:
     reasons = guard_reasons(run)
     if reasons:
-        yield _risk("guards", "stages", count=len(reasons), reason=reasons[0] or "–")
+        yield _risk("guards", "stages", count=len(reasons), reason=event_reason(reasons[0]))
 
 
 def _inconclusive(run: Run) -> Iterator[Risk]:

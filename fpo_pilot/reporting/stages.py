@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from fpo_pilot.reporting.drawing import StageEvent, StageLine, StageSpan
 from fpo_pilot.reporting.facts import RANDOM_ACTIONS
-from fpo_pilot.reporting.labels import stage_label
+from fpo_pilot.reporting.labels import event_reason, stage_label
 from fpo_pilot.reporting.page import Block, Column, Figure, Mark, Notice, Paragraph, Row, Section, Source, Table
-from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, say
+from fpo_pilot.reporting.phrases import Message, Number, Phrase, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import IntervalView, RolloutView
 
@@ -177,11 +177,6 @@ def _change(moment: Moment) -> Phrase:
     if not moment.to_stage or moment.from_stage == moment.to_stage:
         return stage_label(moment.from_stage or moment.to_stage or "offline")
     return say("stages.from_to", old=stage_label(moment.from_stage), new=stage_label(moment.to_stage))
-
-
-def event_reason(reason: str) -> Phrase:
-    """The reason as logged: a code, which every language shows alike."""
-    return Verbatim(reason) if reason else Number(None)
 
 
 def stage_kpi_table(rollout: RolloutView) -> Table | None:

@@ -264,10 +264,9 @@ def interval(values: np.ndarray) -> dict[str, Any]:
 
 
 TRANSITIONS = (
-    (1, 0, "offline", "shadow", 0.0, 0.0, "start"),
-    (2, 74, "shadow", "bounded", 0.0, 0.1, "gates_passed"),
-    (3, 154, "bounded", "bounded", 0.1, 0.3, "gates_passed"),
-    (5, 240, "bounded", "full", 0.3, 1.0, "gates_passed"),
+    (4440, 74, "shadow", "bounded", 0.0, 0.1, "gates passed after 74 blocks: agrees"),
+    (9240, 154, "bounded", "bounded", 0.1, 0.3, "gates passed after 80 blocks: no_violation, cost"),
+    (14400, 240, "bounded", "full", 0.3, 1.0, "gates passed after 86 blocks: no_violation, cost"),
 )
 
 
@@ -318,6 +317,7 @@ def blocks_table() -> pa.Table:
             "seq": np.arange(300), "stage": stages, "arm": arms, "episode_id": np.arange(300),
             "return": np.full(300, -30.0), "violations_hard": np.zeros(300, dtype=np.int32),
             "interventions": np.full(300, 2, dtype=np.int32),
+            "latency_us_p99": np.full(300, 850.0),
         }
     )  # fmt: skip
 

@@ -95,7 +95,7 @@ def test_gates_that_did_not_pass_are_risks(make_run: Make, edit_json: Edit, verd
 def test_guards_that_fired_are_a_risk(make_run: Make) -> None:
     folder = make_run()
     events = pq.read_table(folder / "events.parquet")
-    row = {**events.to_pylist()[-1], "seq": 9, "kind": "guard", "reason": "integrity.nan:T"}
+    row = {**events.to_pylist()[-1], "seq": 15000, "kind": "guard", "reason": "integrity.nan:T"}
     pq.write_table(pa.Table.from_pylist([*events.to_pylist(), row]), folder / "events.parquet")
     assert names(folder)[0] == "guards"
 

@@ -6,14 +6,36 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from fpo_pilot.reporting import write_report
+from fpo_pilot.reporting.labels import event_reason
 from fpo_pilot.reporting.run_folder import read_run
 from fpo_pilot.reporting.stages import read_moments, stage_spans
+from fpo_pilot.reporting.texts import load_speaker
 from fpo_pilot.reporting.views import RolloutView
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
 Make = Callable[..., Path]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("gates passed after 5 blocks: none is asked for", "5 blocks done; no gate is asked for"),
+        ("no decision after 400 blocks: cost", "No decision after 400 blocks: cost"),
+        ("gate failed: cost", "Gate failed: cost"),
+        ("the clock went back from 9 to 3", "The clock went back"),
+        ("model, plant or safety spec changed", "Model, plant or safety spec changed"),
+        ("hold by operator", "Hold by operator"),
+        ("resumed by operator", "Resumed by operator"),
+        ("hard_violation", "Hard limit passed hard_violation"),
+        ("something new", "something new"),
+        ("", "–"),
+    ],
+)
+def test_reasons_of_the_log_are_said_in_words_where_their_form_is_known(reason: str, told: str) -> None:
+    assert load_speaker("en").text(event_reason(reason)) == told
 
 
 def spans(folder: Path) -> list[tuple[str, float, float, float]]:
@@ -46,7 +68,7 @@ def test_guards_are_listed_with_their_reason_and_marked_in_the_time_line(make_ru
     rows = pq.read_table(folder / "events.parquet").to_pylist()
     guard = {
         **rows[-1],
-        "seq": 6,
+        "seq": 15012,
         "episode": 250,
         "step": 12,
         "kind": "guard",
@@ -55,20 +77,22 @@ def test_guards_are_listed_with_their_reason_and_marked_in_the_time_line(make_ru
     }
     back = {
         **guard,
-        "seq": 7,
         "kind": "transition",
         "to_stage": "rolled_back",
         "authority_from": 1.0,
         "authority_to": 0.0,
     }
-    both = [{**row, "reason": "integrity.nan:T"} for row in (back, guard)]
+    both = [{**row, "reason": "integrity.nan:T"} for row in (guard, back)]
     pq.write_table(pa.Table.from_pylist([*rows, *both]), folder / "events.parquet")
     edit_json(folder / "rollout.json", lambda d: d.update(final_stage="rolled_back", final_authority=0.0))
     english, japanese = (path.read_text(encoding="utf-8") for path in write_report(folder))
     assert ">guard</text>" in english
     assert "No guard fired" not in english
     assert english.index("<td>Guard</td>") < english.index("Full → Rolled back")
+    assert "Measurement not to be believed <code>integrity.nan:T</code>" in english
+    assert "Gates passed after 74 blocks: <code>agrees</code>" in english
     assert "全権自動運転 → 切戻し" in japanese
+    assert "74 ブロックで移行判定に合格：<code>agrees</code>" in japanese
     assert "ガードが 1 回働いた" in japanese
 
 
