@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +25,13 @@ def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bo
     """Train a flow policy and a Gaussian one, evaluate, roll out with two drills, and report."""
     started = time.monotonic()
     runs = {name: out / f"{plant}-{name}-{seed}" for name in ("fpo", "gaussian_ppo")}
-    for name, run_dir in runs.items():
-        spec = load_training_spec(plant, name)
-        spec = spec.model_copy(update={"total_steps": steps or min(DEMO_STEPS, spec.total_steps)})
-        resume = (run_dir / "manifest.json").exists()
-        train_run(plant, spec, run_dir, seed=seed, quiet=as_json, resume=resume)
+    # One core each; the Gaussian trains unseen beside the flow policy.
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        beside = pool.submit(_train, plant, "gaussian_ppo", runs["gaussian_ppo"], steps, seed, True)
+        _train(plant, "fpo", runs["fpo"], steps, seed, as_json)
+        if not as_json and not beside.done():
+            note("train gaussian_ppo: still running")
+        beside.result()
     flow = runs["fpo"]
     evaluation = evaluate_run(flow, [runs["gaussian_ppo"]], episodes=None, seed=1000, quiet=as_json)
     results = {
@@ -54,6 +58,14 @@ def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bo
         say(f"report: {path}")
     note(f"the demo took {time.monotonic() - started:.0f} s")
     return 0
+
+
+def _train(plant: str, algorithm: str, run_dir: Path, steps: int | None, seed: int, quiet: bool) -> None:
+    """Train, or go on with what an earlier demo left."""
+    spec = load_training_spec(plant, algorithm)
+    spec = spec.model_copy(update={"total_steps": steps or min(DEMO_STEPS, spec.total_steps)})
+    resume = (run_dir / "manifest.json").exists()
+    train_run(plant, spec, run_dir, seed=seed, quiet=quiet, resume=resume)
 
 
 def _show_rollouts(results: dict[str, RolloutResult]) -> None:

@@ -19,7 +19,7 @@ EVENTS = {
 
 @dataclass(frozen=True)
 class Block:
-    """One finished episode. Counts are of control cycles."""
+    """One finished episode. Counts are of control cycles, unless they say otherwise."""
 
     seq: int
     stage: str
@@ -35,8 +35,10 @@ class Block:
     violations_hard: int
     interventions: int
     """Cycles in which the shield altered the policy's proposal, whoever drove."""
+    distance: float
+    """Root mean square over the block of the distance between proposal and incumbent, in spans."""
     outside_band: int
-    """Cycles in which the shielded proposal was farther from the incumbent than the agreement band."""
+    """1 if that distance is beyond the agreement band of the stage, or is not a number."""
     infeasible: int
     latency_us_p99: float
 
@@ -60,6 +62,7 @@ def blocks_table(blocks: Sequence[Block]) -> pa.Table:
     }
     for name in ("violations_hard", "interventions", "outside_band", "infeasible"):
         columns[name] = pa.array([getattr(b, name) for b in blocks], pa.int32())
+    columns["distance"] = pa.array([b.distance for b in blocks], pa.float64())
     columns["latency_us_p99"] = pa.array([b.latency_us_p99 for b in blocks], pa.float64())
     return pa.table(columns)
 

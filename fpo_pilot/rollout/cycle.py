@@ -37,7 +37,8 @@ class Cycle:
     authority: float
     altered: bool
     feasible: bool
-    outside_band: bool
+    distance: float
+    """Between proposal and incumbent, root mean square over the actions, in spans; NaN where either is not finite."""
     reasons: tuple[str, ...]
     latency_us: float
     deadline_miss: bool
@@ -62,7 +63,7 @@ class Cell:
         self.shield: ShieldStack = build_stack(safety, plant.spec)
         self.incumbent: Controller = incumbent_controller(plant)
         low, high = (torch.tensor(b, dtype=torch.float64) for b in (plant.action_low, plant.action_high))
-        self.low, self.span = low, high - low
+        self.low, self.high, self.span = low, high, high - low
 
     def begin(self, simulation: Simulation) -> Tensor:
         """Begin an episode; a simulated one begins with a new plant, so latches are gone."""
@@ -71,7 +72,7 @@ class Cell:
         return simulation.reset()
 
     def run(
-        self, simulation: Simulation, observation: Tensor, *, authority: float, band: float, demote: Demote
+        self, simulation: Simulation, observation: Tensor, *, authority: float, demote: Demote
     ) -> Cycle:
         """Run one cycle; ``authority`` is 0 where the incumbent drives."""
         started = time.perf_counter()
@@ -95,7 +96,8 @@ class Cell:
             authority = demote(reason)
         sent = self._mix(context, verdict, asked, authority)
         latency = time.perf_counter() - started
-        outside = ((verdict.action - asked).abs() > band * self.span).any() | ~asked.isfinite().all()
+        # What the policy asks for is compared, not what the shield made of it: a rate limit makes any policy look tame.
+        distance = ((torch.clamp(proposal, self.low, self.high) - asked) / self.span).square().mean()
         reference = simulation.reference
         transition = simulation.step(sent)
         return Cycle(
@@ -109,7 +111,7 @@ class Cell:
             authority=authority,
             altered=altered,
             feasible=feasible,
-            outside_band=bool(outside),
+            distance=float(distance.sqrt()),
             reasons=reasons,
             latency_us=latency * 1e6,
             deadline_miss=late,

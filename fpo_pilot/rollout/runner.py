@@ -194,8 +194,9 @@ class _Runner:
         simulation = self._simulation_for(arm, rung.stage)
         observation = self.cell.begin(simulation)
         first = self.record.clock
-        counts = {"violations_hard": 0, "interventions": 0, "outside_band": 0, "infeasible": 0}
+        counts = {"violations_hard": 0, "interventions": 0, "infeasible": 0}
         latencies: list[float] = []
+        distances: list[float] = []
         returned, step = 0.0, 0
         for step in range(self.plant.horizon):
             authority = self.state.authority if arm == "policy" else 0.0
@@ -204,9 +205,7 @@ class _Runner:
                 self._guard(reason, rung.stage, episode, step)
                 return self.state.authority if arm == "policy" else 0.0
 
-            cycle = self.cell.run(
-                simulation, observation, authority=authority, band=stage.agreement_band, demote=demote
-            )
+            cycle = self.cell.run(simulation, observation, authority=authority, demote=demote)
             self.record.cycle(cycle, stage=rung.stage, arm=arm, episode=episode, step=step)
             violated = self._violated(cycle.transition.margins) or bool(cycle.transition.tripped)
             if violated and arm == "policy":
@@ -214,11 +213,11 @@ class _Runner:
             for name, happened in (
                 ("violations_hard", violated),
                 ("interventions", cycle.altered),
-                ("outside_band", cycle.outside_band),
                 ("infeasible", not cycle.feasible),
             ):
                 counts[name] += int(happened)
             latencies.append(cycle.latency_us)
+            distances.append(cycle.distance)
             returned += float(cycle.transition.reward)
             observation = cycle.transition.observation
             if bool(cycle.transition.terminated) or bool(cycle.transition.truncated):
@@ -233,6 +232,8 @@ class _Runner:
             episode=episode,
             steps=step + 1,
             returned=returned,
+            distance=(distance := float(np.sqrt(np.mean(np.square(distances))))),
+            outside_band=int(not distance <= stage.agreement_band),
             latency_us_p99=float(np.percentile(latencies, 99)),
             **counts,
         )

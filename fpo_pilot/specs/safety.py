@@ -177,7 +177,8 @@ class Stage(Spec):
     """Without a decision by then the stage is inconclusive and holds."""
     gates: tuple[Gate, ...] = ()
     agreement_band: Fraction = 1.0
-    """Of ``shadow``: a proposal farther from the incumbent than this fraction of the span is outside the band."""
+    """Of ``shadow``: a block is outside the band if the proposals, cut to the limits, were farther from the incumbent than this
+    fraction of the span, as the root mean square over the block."""
 
 
 class SafetySpec(Spec):
