@@ -35,11 +35,10 @@ class ObservationLayout:
     names: tuple[str, ...]
     history: int
     table: Tensor  # [horizon + 1, K]
-    source: Tensor  # [O] int64
-    minus: Tensor  # [O] int64
+    source: tuple[int, ...]  # O columns
+    minus: tuple[int, ...] | None  # O columns; None if no entry is a difference
     gain: Tensor  # [O]
     offset: Tensor  # [O]
-    has_differences: bool
     low: tuple[float, ...]
     """Least possible value of each entry: sensors do not read beyond their ranges."""
     high: tuple[float, ...]
@@ -63,10 +62,10 @@ def build_observation(layout: ObservationLayout, measured: Tensor, applied: Tens
         ``[B, O]`` float32, each entry mapped from its scale to [−1, 1], unclipped.
     """
     known = layout.table.index_select(0, step.clamp(max=layout.table.shape[0] - 1))
-    sources = torch.cat((known, measured.flatten(1), applied.flatten(1)), dim=1)
-    values = sources.index_select(1, layout.source)
-    if layout.has_differences:
-        values = values - sources.index_select(1, layout.minus)
+    sources = (*known.unbind(1), *measured.flatten(1).unbind(1), *applied.flatten(1).unbind(1))
+    values = torch.stack([sources[column] for column in layout.source], dim=1)
+    if layout.minus is not None:
+        values = values - torch.stack([sources[column] for column in layout.minus], dim=1)
     return torch.addcmul(layout.offset, values, layout.gain).to(torch.float32)
 
 
@@ -92,15 +91,15 @@ def observation_layout(plant: Plant, *, device: torch.device, dtype: torch.dtype
     offsets = [-1.0 - gain * entry.scale[0] for gain, entry in zip(gains, entries, strict=True)]
     rows = [[_timed_value(plant, key, step) for key in timed] for step in range(plant.horizon + 1)]
     zero = ("zero", "", 0)
+    has_differences = any(entry.minus is not None for entry in entries)
     return ObservationLayout(
         names=tuple(entry.label for entry in entries),
         history=history,
         table=torch.tensor(rows, dtype=dtype, device=device),
-        source=torch.tensor([columns[entry.key] for entry in entries], device=device),
-        minus=torch.tensor([columns[entry.minus or zero] for entry in entries], device=device),
+        source=tuple(columns[entry.key] for entry in entries),
+        minus=tuple(columns[entry.minus or zero] for entry in entries) if has_differences else None,
         gain=torch.tensor(gains, dtype=dtype, device=device),
         offset=torch.tensor(offsets, dtype=dtype, device=device),
-        has_differences=any(entry.minus is not None for entry in entries),
         low=tuple(_bound(plant, entry, lowest=True) for entry in entries),
         high=tuple(_bound(plant, entry, lowest=False) for entry in entries),
     )

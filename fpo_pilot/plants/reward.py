@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.specs.expression import Expression, bind, evaluate, parse, robustness
+from fpo_pilot.specs.expression.tree import Delta, walk
 from fpo_pilot.specs.plant import Goal
 from fpo_pilot.specs.safety import Limit
 
@@ -57,11 +59,6 @@ class CompiledExpression:
 
     expression: Expression
 
-    @property
-    def uses_delta(self) -> bool:
-        """Whether it needs the signals of the step before."""
-        return self.expression.uses_delta
-
     def value(self, values: Signals, previous: Signals, like: Tensor) -> Tensor:
         """Evaluate to a number ``[B]`` of the type of ``like`` ``[B]``; a condition is 1 or 0."""
         return _as_row(evaluate(self.expression, values, previous, TORCH_FUNCTIONS), like)
@@ -104,15 +101,17 @@ class RewardModel:
     ends_when: CompiledExpression | None
     limits: tuple[Limit, ...]
 
-    @property
-    def uses_delta(self) -> bool:
-        """Whether any expression needs the signals of the step before."""
+    @cached_property
+    def delta_names(self) -> frozenset[str]:
+        """Signals of which the value of the step before is needed."""
         compiled = [term.compiled for term in self.terms] + [expression for _, expression in self.kpi]
         if self.ends_when is not None:
             compiled.append(self.ends_when)
-        return any(expression.uses_delta for expression in compiled)
+        return frozenset(
+            node.name for entry in compiled for node in walk(entry.expression.root) if isinstance(node, Delta)
+        )
 
-    @property
+    @cached_property
     def reach_goals(self) -> tuple[int, ...]:
         """Indices of the terms that remember whether their goal was reached."""
         return tuple(i for i, term in enumerate(self.terms) if term.goal is not None and term.goal.reach is not None)

@@ -37,8 +37,8 @@ class Reading(NamedTuple):
 class SensorMemory:
     """What sensors remember between two readings: the last true values, newest first, and what is held by a fault."""
 
-    line: Tensor  # [B, L, M]
-    held: Tensor  # [B, M]
+    line: Tensor  # [B, L, M], L the longest delay
+    held: Tensor  # [B, M], or [B, 0] if no fault holds a value
     age: Tensor  # [B, M]
 
 
@@ -68,16 +68,18 @@ class SensorBank:
         self.bias, self.step = row([s.bias for s in sensors]), row([s.quantize for s in sensors])
         self.delay = torch.tensor([s.delay_steps for s in sensors], dtype=torch.int64, device=device)
         self.columns = torch.arange(len(sensors), device=device)
-        self.depth = max((s.delay_steps for s in sensors), default=0) + 1
+        self.longest = max((s.delay_steps for s in sensors), default=0)
         self.has_noise = noise_factor > 0.0 and any(_std(s.noise) > 0.0 for s in sensors)
         self.has_bias = any(s.bias != 0.0 for s in sensors)
         self.has_steps = any(s.quantize > 0.0 for s in sensors)
+        self.holds = any(fault.kind in {"stuck", "stale"} for fault in faults)
         self.faults = tuple((_column(plant, fault), fault) for fault in faults)
 
     def start(self, true: Tensor) -> SensorMemory:
         """Return the memory of sensors that have always read ``true`` ``[B, M]``."""
-        line = true.unsqueeze(1).expand(-1, self.depth, -1).contiguous()
-        return SensorMemory(line, true.clone(), torch.zeros_like(true))
+        line = true.unsqueeze(1).expand(-1, self.longest, -1).contiguous()
+        held = true if self.holds else true[:, :0]
+        return SensorMemory(line, held.clone(), torch.zeros_like(true))
 
     def read(
         self, true: Tensor, memory: SensorMemory, step: Tensor, generator: torch.Generator | None
@@ -95,9 +97,9 @@ class SensorBank:
         """
         line, value = memory.line, true
         age = self.period * self.delay.to(true.dtype).expand_as(true)
-        if self.depth > 1:
-            line = torch.cat((true.unsqueeze(1), memory.line[:, :-1]), dim=1)
-            value = line[:, self.delay, self.columns]
+        if self.longest:
+            line = torch.cat((true.unsqueeze(1), memory.line), dim=1)
+            value, line = line[:, self.delay, self.columns], line[:, :-1]
         if self.has_bias:
             value = value + self.bias
         if self.has_noise:
@@ -106,9 +108,9 @@ class SensorBank:
             safe = torch.where(self.step > 0.0, self.step, torch.ones_like(self.step))
             value = torch.where(self.step > 0.0, torch.round(value / safe) * safe, value)
         quality = torch.zeros_like(value, dtype=torch.uint8)
-        held = value
+        held = value if self.holds else memory.held
         if self.faults:
-            value, quality, age, held = self._with_faults(value, quality, age, memory, step)
+            value, quality, age, held = self._with_faults(value, quality, age, held, memory, step)
         outside = (value < self.low) | (value > self.high)
         quality = torch.where(outside, OUT_OF_RANGE, quality)
         value = torch.clamp(value, self.low, self.high)
@@ -120,10 +122,9 @@ class SensorBank:
         return math.sqrt(2.0) * torch.erfinv((2.0 * uniform - 1.0) * self.noise_reach)
 
     def _with_faults(
-        self, value: Tensor, quality: Tensor, age: Tensor, memory: SensorMemory, step: Tensor
+        self, value: Tensor, quality: Tensor, age: Tensor, held: Tensor, memory: SensorMemory, step: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Apply the faults whose window is open; a held value is that of the step before the window."""
-        held = value
         for column, fault in self.faults:
             until = _FOREVER if fault.to_step is None else fault.to_step
             active = ((step >= fault.from_step) & (step < until)).unsqueeze(-1) & (self.columns == column)

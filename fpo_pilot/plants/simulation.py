@@ -77,7 +77,7 @@ class Simulation:
         self._disturbances = DisturbanceModel(plant, specs, device=self.device, dtype=dtype)
         names = (*plant.state_names, *plant.output_names)
         columns = [names.index(name) for name in plant.measured_names]
-        self._measured_columns = torch.tensor(columns, dtype=torch.int64, device=self.device)
+        self._measured_columns = tuple(columns)
         self._actuators = Actuators(plant, device=self.device, dtype=dtype)
         self._is_random_start = (
             self._start.is_random
@@ -87,6 +87,7 @@ class Simulation:
             or self._sensors.has_noise
         )
         self._fixed_start: Memory | None = None
+        self._fixed_observation: Tensor | None = None
         self.seed(seed)
         self._memory = self._fresh()
 
@@ -180,7 +181,7 @@ class Simulation:
         state, outputs, tripped, level = self._advance(before, applied)
         reference = self.reference
         values = self._values(state, outputs, reference, applied)
-        previous = self._previous(before, applied) if self._reward.uses_delta else values
+        previous = self._previous(before, applied)
         like = before.episode_return
         terms, kpi, reached = reward_terms(self._reward, values, previous, like, before.step, before.reached)
         reward = sum(terms.values(), start=torch.zeros_like(like))
@@ -190,9 +191,9 @@ class Simulation:
         truncated = (before.step + 1 >= self.plant.horizon) & ~terminated
         after = self._remembered(before, state, outputs, applied, level, reached, reward)
         final_observation = self._observe(after)
-        self._memory = after.where(terminated | truncated, self._fresh()) if self.autoreset else after
+        observation = self._restart(after, terminated | truncated, final_observation)
         return Transition(
-            observation=self._observe(self._memory) if self.autoreset else final_observation,
+            observation=observation,
             final_observation=final_observation,
             reward=reward.to(torch.float32),
             terms=terms,
@@ -232,6 +233,21 @@ class Simulation:
                     "simulation state: found no generator, expected its state. Take the state from state_dict()."
                 )
             self.generator.set_state(tensors[_GENERATOR].cpu().to(torch.uint8))
+
+    def _restart(self, after: Memory, done: Tensor, final_observation: Tensor) -> Tensor:
+        """Begin new episodes where ``done`` ``[B]``, with autoreset; return the observation ``[B, O]`` to act on."""
+        if not self.autoreset:
+            self._memory = after
+            return final_observation
+        fresh = self._fresh()
+        self._memory = after.where(done, fresh)
+        if self._fixed_start is None:
+            first = self._observe(fresh)
+        else:
+            if self._fixed_observation is None:
+                self._fixed_observation = self._observe(fresh)
+            first = self._fixed_observation
+        return torch.where(done.unsqueeze(-1), first, final_observation)
 
     def _fresh(self) -> Memory:
         """Return the memory of copies that all begin an episode now."""
@@ -315,14 +331,26 @@ class Simulation:
         return dict(zip(names, columns, strict=True))
 
     def _previous(self, before: Memory, applied: Tensor) -> dict[str, Tensor]:
-        """Return the signals of the step before; an action has not changed in the first step of an episode."""
-        last = torch.where((before.step == 0).unsqueeze(-1), applied, before.applied[:, 0])
-        reference = self._table.index_select(0, (before.step - 1).clamp(0, self.plant.horizon))
-        return self._values(before.state, self.plant.outputs(before.state, last), reference, last)
+        """Return what is asked for of the step before; in the first step of an episode no action has changed."""
+        plant, names = self.plant, self._reward.delta_names
+        previous: dict[str, Tensor] = {}
+        if not names.isdisjoint(plant.action_names):
+            last = torch.where((before.step == 0).unsqueeze(-1), applied, before.applied[:, 0])
+            previous |= zip(plant.action_names, last.unbind(-1), strict=True)
+        if not names.isdisjoint((*plant.state_names, *plant.output_names)):
+            outputs = plant.outputs(before.state, before.applied[:, 0])
+            columns = (*before.state.unbind(-1), *outputs.unbind(-1))
+            previous |= zip((*plant.state_names, *plant.output_names), columns, strict=True)
+        if not names.isdisjoint(plant.reference_names):
+            reference = self._table.index_select(0, (before.step - 1).clamp(0, plant.horizon))
+            previous |= zip(plant.reference_names, reference.unbind(-1), strict=True)
+        return previous
 
     def _true(self, state: Tensor, outputs: Tensor) -> Tensor:
         both = torch.cat((state, outputs), dim=1) if self.plant.output_names else state
-        return both.index_select(1, self._measured_columns)
+        if self._measured_columns == tuple(range(both.shape[1])):
+            return both
+        return torch.stack([both[:, column] for column in self._measured_columns], dim=1)
 
     def _observe(self, memory: Memory) -> Tensor:
         return build_observation(self._layout, memory.measured, memory.applied, memory.step)

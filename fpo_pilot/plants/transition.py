@@ -63,7 +63,7 @@ class Memory:
     quality: Tensor  # [B, M]
     age: Tensor  # [B, M]
     line: Tensor  # [B, L, M] sensors' delay
-    held: Tensor  # [B, M]
+    held: Tensor  # [B, M] or [B, 0]
     step: Tensor  # [B] int64
     active: Tensor  # [B, N] disturbances that happen
     level: Tensor  # [B, N] of drifting disturbances
@@ -73,20 +73,16 @@ class Memory:
 
     def where(self, mask: Tensor, other: Memory) -> Memory:
         """Return a memory that is ``other``'s where ``mask`` ``[B]`` is true; the device is not asked for it."""
-        return Memory(
-            **{
-                f.name: torch.where(
-                    mask.reshape((-1,) + (1,) * (getattr(self, f.name).ndim - 1)),
-                    getattr(other, f.name),
-                    getattr(self, f.name),
-                )
-                for f in fields(self)
-            }
-        )
+        masks = {1: mask, 2: mask[:, None], 3: mask[:, None, None]}
+        merged: dict[str, Tensor] = {}
+        for name in _NAMES:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            merged[name] = mine if mine is theirs or mine.numel() == 0 else torch.where(masks[mine.ndim], theirs, mine)
+        return Memory(**merged)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors by name."""
-        return {f.name: getattr(self, f.name).clone() for f in fields(self)}
+        return {name: getattr(self, name).clone() for name in _NAMES}
 
     def loaded(self, tensors: Mapping[str, Tensor]) -> Memory:
         """Return a memory with the tensors of a state dict.
@@ -95,13 +91,16 @@ class Memory:
             PlantError: one is missing or has another shape.
         """
         loaded: dict[str, Tensor] = {}
-        for f in fields(self):
-            mine = getattr(self, f.name)
-            if f.name not in tensors or tensors[f.name].shape != mine.shape:
-                found = tuple(tensors[f.name].shape) if f.name in tensors else "nothing"
+        for name in _NAMES:
+            mine = getattr(self, name)
+            if name not in tensors or tensors[name].shape != mine.shape:
+                found = tuple(tensors[name].shape) if name in tensors else "nothing"
                 raise PlantError(
-                    f"simulation state: {f.name} is {found}, expected a tensor of shape {tuple(mine.shape)}. "
+                    f"simulation state: {name} is {found}, expected a tensor of shape {tuple(mine.shape)}. "
                     "Load a state into a simulation of the same plant, scenario and number of copies."
                 )
-            loaded[f.name] = tensors[f.name].to(dtype=mine.dtype, device=mine.device).clone()
+            loaded[name] = tensors[name].to(dtype=mine.dtype, device=mine.device).clone()
         return Memory(**loaded)
+
+
+_NAMES = tuple(f.name for f in fields(Memory))
