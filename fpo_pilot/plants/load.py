@@ -6,7 +6,9 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from fpo_pilot.errors import PlantError
@@ -29,7 +31,7 @@ def load_plant(name_or_path: str | Path) -> Plant:
     file = find_plant(name_or_path)
     spec = load_plant_spec(file)
     safety = load_safety_spec(file, spec)
-    source = _dynamics_file(file, spec)
+    source = dynamics_file(file, spec)
     return build_plant(spec, safety, load_dynamics(source, spec.dynamics.cls), dynamics_file=source)
 
 
@@ -61,13 +63,15 @@ def load_dynamics(file: Path, name: str) -> Any:
     if not file.is_file():
         raise PlantError(f"dynamics.file: found no file {file}, expected the Python file of {name}. Correct the path.")
     identity = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
-    module_spec = importlib.util.spec_from_file_location(f"fpo_pilot_dynamics_{file.stem}_{identity}", file)
-    if module_spec is None or module_spec.loader is None:
+    module_name = f"fpo_pilot_dynamics_{file.stem}_{identity}"
+    loader = _AsWritten(module_name, str(file))
+    module_spec = importlib.util.spec_from_file_location(module_name, file, loader=loader)
+    if module_spec is None or file.suffix != ".py":
         raise PlantError(f"dynamics.file: found {file.name}, expected a Python file. Name a file that ends in .py.")
     module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module  # dataclasses look their module up by name
+    sys.modules[module_name] = module  # dataclasses look their module up by name
     try:
-        module_spec.loader.exec_module(module)
+        loader.exec_module(module)
         made = getattr(module, name)()
     except AttributeError as error:
         if hasattr(module, name):
@@ -85,6 +89,15 @@ def load_dynamics(file: Path, name: str) -> Any:
     return made
 
 
+class _AsWritten(SourceFileLoader):
+    """Compiles the file as it stands: a cached compilation may be older than the bytes that a run is signed with."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source; read and write no cache."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _failed(file: Path, name: str, error: Exception) -> PlantError:
     trace = error.__traceback__
     line = error.lineno if isinstance(error, SyntaxError) else None
@@ -99,8 +112,12 @@ def _failed(file: Path, name: str, error: Exception) -> PlantError:
     )
 
 
-def _dynamics_file(plant_yaml: Path, spec: PlantSpec) -> Path:
-    """Find the file of the dynamics; refuse one outside the project."""
+def dynamics_file(plant_yaml: Path, spec: PlantSpec) -> Path:
+    """Return where the dynamics of a plant are.
+
+    Raises:
+        PlantError: outside the project, whose root is above ``envs/``, or else the folder of the spec.
+    """
     folder = plant_yaml.resolve().parent
     root = folder.parent.parent if folder.parent.name == "envs" else folder
     file = (folder / spec.dynamics.file).resolve()

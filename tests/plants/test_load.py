@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fpo_pilot.errors import FpoPilotError, PlantError
-from fpo_pilot.plants.load import load_dynamics, load_plant
+from fpo_pilot.plants.load import dynamics_file, load_dynamics, load_plant
 from fpo_pilot.specs.content import shipped_root
 
 Edit = Callable[[str, str], Path]
@@ -122,3 +122,20 @@ def test_two_files_of_one_name_stay_apart(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "same.py").write_text(f"class Same:\n    number = {number}\n", "utf-8")
     assert [load_dynamics(tmp_path / str(n) / "same.py", "Same").number for n in (1, 2)] == [1, 2]
+
+
+def test_what_runs_is_what_stands_in_the_file_and_no_cache_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "plain.py"
+    for number in (1, 2):  # of one length and within one second, which a cached compilation would not notice
+        file.write_text(f"class Plain:\n    number = {number}\n", "utf-8")
+        assert load_dynamics(file, "Plain").number == number
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.py"]
+
+
+def test_a_path_out_of_the_project_is_refused_again_before_anything_runs(project: Path) -> None:
+    spec = load_plant(project).spec
+    outside = spec.model_copy(update={"dynamics": spec.dynamics.model_copy(update={"file": "../../../evil.py"})})
+    with pytest.raises(PlantError, match="outside the project"):
+        dynamics_file(project / "plant.yaml", outside)
+    beside = spec.model_copy(update={"dynamics": spec.dynamics.model_copy(update={"file": "../other/other.py"})})
+    assert dynamics_file(project / "plant.yaml", beside) == project.parent / "other" / "other.py"
