@@ -62,21 +62,3 @@ def read_checkpoint(path: Path, *, device: str | torch.device = "cpu") -> tuple[
             f"{path}: found version {facts.get('version')!r}, expected {VERSION}. Use the release that wrote it."
         )
     return tensors, facts
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as tensors by ``index.key``."""
-    found: dict[str, Tensor] = {}
-    for index, entry in optimiser.state_dict()["state"].items():
-        for key, value in entry.items():
-            found[f"{index}.{key}"] = value if isinstance(value, Tensor) else torch.tensor(float(value))
-    return found
-
-
-def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what :func:`optimiser_tensors` gave."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

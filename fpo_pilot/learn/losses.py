@@ -48,11 +48,14 @@ def surrogate(
 
 
 def _ppo(ratio: Tensor, advantage: Tensor, clip: float | Tensor) -> Tensor:
-    # max(min(·)) rather than clamp: a tensor bound and a float bound then broadcast alike
-    clipped = torch.minimum(
-        torch.maximum(ratio, torch.zeros_like(ratio) + (1.0 - clip)), torch.zeros_like(ratio) + (1.0 + clip)
-    )
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip) if isinstance(clip, float) else _clamp_to(ratio, clip)
     return -torch.minimum(ratio * advantage, clipped * advantage)
+
+
+def _clamp_to(ratio: Tensor, clip: float | Tensor) -> Tensor:
+    """Clamp to 1 ± ``clip``, a tensor that broadcasts."""
+    one = torch.ones_like(ratio)
+    return torch.minimum(torch.maximum(ratio, one - clip), one + clip)
 
 
 def _spo(ratio: Tensor, advantage: Tensor, clip: float | Tensor) -> Tensor:

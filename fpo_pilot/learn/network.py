@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth]
-        self.hidden = nn.ModuleList(make_linear(a, b, generator) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.hidden = nn.ModuleList(make_linear(a, b, generator) for a, b in pairwise(sizes))
         self.last = make_linear(width, outputs, generator)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,12 +25,16 @@ class Normaliser(nn.Module):
     count: Tensor
     mean: Tensor
     squares: Tensor
+    centre: Tensor  # what is subtracted and multiplied, in float32, so that nothing is computed twice
+    scale: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
 
     @property
     def variance(self) -> Tensor:
@@ -39,9 +43,8 @@ class Normaliser(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return ``obs`` ``[..., O]`` normalised, in its own float type."""
-        mean = self.mean.to(obs.dtype)
-        scale = self.variance.clamp(min=_LEAST_VARIANCE).rsqrt().to(obs.dtype)
-        return ((obs - mean) * scale).clamp(-_WIDEST, _WIDEST)
+        centred = obs - self.centre.to(obs.dtype)
+        return (centred * self.scale.to(obs.dtype)).clamp(-_WIDEST, _WIDEST)
 
     @torch.no_grad()
     def merge(self, obs: Tensor) -> None:
@@ -54,3 +57,5 @@ class Normaliser(nn.Module):
         self.squares += batch_squares + shift.square() * self.count * rows.shape[0] / total
         self.mean += shift * rows.shape[0] / total
         self.count.copy_(total)
+        self.centre.copy_(self.mean)
+        self.scale.copy_(self.variance.clamp(min=_LEAST_VARIANCE).rsqrt())

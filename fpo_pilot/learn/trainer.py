@@ -16,19 +16,14 @@ from torch import Tensor
 
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.learn.build import TrainedPolicy, build_policy
-from fpo_pilot.learn.checkpoint import (
-    checkpoint_path,
-    load_optimiser,
-    optimiser_tensors,
-    read_checkpoint,
-    write_checkpoint,
-)
+from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.health import find_trouble
 from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes, part
 from fpo_pilot.learn.metrics import Row, read_rows, write_metrics
 from fpo_pilot.learn.monitors import monitors
-from fpo_pilot.learn.update import make_optimiser, make_targets, rollout_figures, update
+from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
+from fpo_pilot.learn.update import make_targets, rollout_figures, update
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
@@ -171,7 +166,8 @@ class _Training:
         self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights).to(device)
         self.critic = Critic(sizes[0], width=spec.critic.width, depth=spec.critic.depth, generator=weights).to(device)
         self.average = copy.deepcopy(self.policy)
-        self.optimiser = make_optimiser(self.policy, self.critic, spec)
+        self._weights, self._averaged = FlatNetwork(self.policy), FlatNetwork(self.average)
+        self.optimiser = Optimiser((self._weights, FlatNetwork(self.critic)), spec)
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
         self._evaluation_seed = seeds[2]
         # a shield keeps one memory a row, so the evaluation needs its own
@@ -241,15 +237,14 @@ class _Training:
         """Let the learning rate fall linearly over the planned updates."""
         share = self.updates / self.planned
         rate = self.spec.learning_rate + share * (self.spec.learning_rate_end - self.spec.learning_rate)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.optimiser.set_rate(rate)
         return rate
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the averaged weights; the normaliser is taken over as it is."""
         decay = min(self.spec.deployment_average, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.policy.parameters()), 1.0 - decay)
+        self._averaged.vector.lerp_(self._weights.vector, 1.0 - decay)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
 
     def _roll_back(self, run_dir: Path) -> None:
@@ -293,7 +288,7 @@ class _Training:
         modules = {"policy": self.policy, "average": self.average, "critic": self.critic}
         for prefix, module in modules.items():
             tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
-        tensors |= {f"optimiser.{name}": value for name, value in optimiser_tensors(self.optimiser).items()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
         tensors |= {f"loop.{name}": value for name, value in self.loop.state_dict().items()}
         write_checkpoint(
             checkpoint_path(run_dir, "latest"),
@@ -314,7 +309,7 @@ class _Training:
         self.generator.set_state(tensors["generator"].cpu())
         for prefix, module in {"policy": self.policy, "average": self.average, "critic": self.critic}.items():
             module.load_state_dict(part(tensors, f"{prefix}."))
-        load_optimiser(self.optimiser, part(tensors, "optimiser."))
+        self.optimiser.load_state_dict(part(tensors, "optimiser."))
         self.loop.load_state_dict(part(tensors, "loop."))
         self.updates = facts["updates"]
         self.best_return = -math.inf if facts["best_return"] is None else facts["best_return"]

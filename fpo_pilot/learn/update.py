@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fpo_pilot.learn.critic import Critic
-from fpo_pilot.learn.interaction import Rollout
+from fpo_pilot.learn.interaction import Rollout, part
 from fpo_pilot.learn.losses import explained_variance
+from fpo_pilot.learn.optimiser import Optimiser
 from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.returns import gae
 from fpo_pilot.specs.training import Common
@@ -55,17 +56,10 @@ def make_targets(rollout: Rollout, critic: Critic, policy: Policy, spec: Common)
     return Targets(normalised, returns.flatten(), value.flatten())
 
 
-def make_optimiser(policy: nn.Module, critic: nn.Module, spec: Common) -> torch.optim.Adam:
-    """Make one Adam with a group for each network; fused, so that a step is one call."""
-    groups = [{"params": list(module.parameters())} for module in (policy, critic)]
-    on_meta = next(policy.parameters()).is_meta
-    return torch.optim.Adam(groups, lr=spec.learning_rate, eps=1e-5, fused=not on_meta, foreach=on_meta)
-
-
 def update(
     policy: Policy,
     critic: Critic,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     rollout: Rollout,
     targets: Targets,
     spec: Common,
@@ -78,19 +72,19 @@ def update(
         critic_input = policy.normaliser(obs)
         wanted = critic.scaled(targets.returns)
     size = obs.shape[0]
-    networks = [group["params"] for group in optimiser.param_groups]
+    columns = {"obs": obs, "action": action, "advantage": targets.advantage, "seen": critic_input, "wanted": wanted}
+    columns |= {f"trace.{name}": value for name, value in trace.items()}
     records: list[Tensor] = []
     for _ in range(spec.passes):
         order = _shuffled(size, generator, obs.device)
-        for index in order.chunk(spec.minibatches):
-            chosen = {name: value[index] for name, value in trace.items()}
-            result = policy.loss(obs[index], action[index], chosen, targets.advantage[index])
-            value_loss = critic.loss(critic_input[index], wanted[index])
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(result.loss + spec.value_coefficient * value_loss)
-            # each network by itself: an error of the critic must not shorten the step of the policy
-            norms = [clip_gradients(parameters, spec.gradient_clip) for parameters in networks]
-            optimiser.step()
+        # shuffled as a whole, so that a minibatch is a slice that nobody has to copy
+        shuffled = {name: value.index_select(0, order) for name, value in columns.items()}
+        for rows in _slices(size, spec.minibatches):
+            batch = {name: value[rows] for name, value in shuffled.items()}
+            remembered = part(batch, "trace.")
+            result = policy.loss(batch["obs"], batch["action"], remembered, batch["advantage"])
+            value_loss = critic.loss(batch["seen"], batch["wanted"])
+            norms = optimiser.step(result.loss + spec.value_coefficient * value_loss)
             records.append(
                 torch.stack(
                     (
@@ -108,20 +102,17 @@ def update(
     return _summary(torch.stack(records))
 
 
+def _slices(size: int, parts: int) -> list[slice]:
+    """Divide ``size`` rows into ``parts`` whose sizes differ by one at most."""
+    edges = [size * index // parts for index in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(edges)]
+
+
 def _shuffled(size: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Return a random order of ``size`` rows; any order will do where there are only shapes."""
     if device.type == "meta":
         return torch.arange(size, device=device)
     return torch.randperm(size, generator=generator, device=device)
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], bound: float | None) -> Tensor:
-    """Scale the gradients so that their norm is at most ``bound``; return the norm before, a scalar on the device."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    if bound is not None:
-        torch._foreach_mul_(gradients, (bound / (norm + 1e-6)).clamp(max=1.0))
-    return norm
 
 
 def _summary(records: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from torch import Tensor
 from fpo_pilot.learn.build import build_policy
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.interaction import Rollout
-from fpo_pilot.learn.update import Targets, make_optimiser, update
+from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
+from fpo_pilot.learn.update import Targets, update
 from fpo_pilot.specs.training import FpoSpec, Network
 
 OBSERVATION, ACTION, ROWS = 17, 6, 7680
@@ -64,7 +65,7 @@ def made():
 
 def test_one_update_pass(benchmark) -> None:
     policy, critic, rollout, targets, generator = made()
-    optimiser = make_optimiser(policy, critic, SPEC)
+    optimiser = Optimiser((FlatNetwork(policy), FlatNetwork(critic)), SPEC)
     run = lambda: update(policy, critic, optimiser, rollout, targets, SPEC, generator)  # noqa: E731
     benchmark.pedantic(run, rounds=12, warmup_rounds=2)
     rate = ROWS / benchmark.stats.stats.min

@@ -49,7 +49,9 @@ def test_a_clip_may_be_a_tensor_of_one_value_a_draw() -> None:
 def test_at_ratio_one_all_trust_regions_have_the_policy_gradient(shift, advantage, clip) -> None:
     for name in ("ppo", "spo", "aspo"):
         theta = torch.tensor([shift], dtype=torch.float64, requires_grad=True)
-        surrogate(theta - shift, torch.tensor([advantage], dtype=torch.float64), clip=clip, trust_region=name).sum().backward()
+        surrogate(
+            theta - shift, torch.tensor([advantage], dtype=torch.float64), clip=clip, trust_region=name
+        ).sum().backward()
         assert theta.grad is not None
         assert theta.grad.item() == pytest.approx(-advantage, abs=1e-9)
 

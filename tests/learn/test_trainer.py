@@ -148,7 +148,9 @@ def test_a_damaged_checkpoint_is_refused_with_its_path(tmp_path) -> None:
 
 
 def test_a_learning_rate_that_destroys_the_weights_stops_the_run_and_keeps_the_best(tmp_path) -> None:
-    spec = FPO.model_copy(update={"learning_rate": 1e30, "gradient_clip": None, "evaluation_every": 1, "total_steps": 32 * 50})
+    spec = FPO.model_copy(
+        update={"learning_rate": 1e30, "gradient_clip": None, "evaluation_every": 1, "total_steps": 32 * 50}
+    )
     result = run(tmp_path, spec)
     assert result.stopped_early is not None
     assert "not finite" in result.stopped_early
