@@ -63,9 +63,12 @@ def test_plant_steps_of_the_reactor(benchmark: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["cstr", "cstr_safety", "quad_tank"])
-def test_environment_steps(benchmark: Any, name: str) -> None:
+def test_environment_steps(benchmark: Any, request: pytest.FixtureRequest, name: str) -> None:
     simulation = Simulation(load_plant(name), BATCH)
     action = simulation.applied.clone()
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    torch.set_num_threads(1)  # as the loop has; the operations are too small to gain from a second one
     rate = rate_of(benchmark, lambda: simulation.step(action), BATCH)
     loop = loop_rate()
     benchmark.extra_info |= {"env_steps_per_second": round(rate), "scipy_loop": round(loop), "ratio": rate / loop}

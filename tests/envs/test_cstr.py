@@ -192,3 +192,19 @@ def test_the_incumbent_near_runaway_costs_less_than_the_declared_range_from_ever
             for _ in range(60):
                 got = simulation.step(controller.act(simulation.signals(), simulation.applied))
             assert float(-got.episode_return.min()) < greatest
+
+
+@pytest.mark.parametrize("name", ["cstr", "cstr_safety", "quad_tank", "quad_tank_minus", "quad_tank_plus"])
+def test_random_proposals_are_outside_the_agreement_band_in_most_blocks(name: str) -> None:
+    plant, batch, generator = load_plant(name), 128, torch.Generator().manual_seed(0)
+    assert plant.safety is not None
+    band = plant.safety.stages[0].agreement_band
+    controller, simulation = incumbent_controller(plant), Simulation(plant, batch, seed=1, autoreset=False)
+    low, high = torch.tensor(plant.action_low), torch.tensor(plant.action_high)
+    squares = torch.zeros(batch, dtype=torch.float64)
+    for _ in range(plant.horizon):
+        asked = controller.act(simulation.signals(), simulation.applied)
+        drawn = plant.to_engineering(2.0 * torch.rand(asked.shape, generator=generator, dtype=torch.float64) - 1.0)
+        squares += ((drawn - asked) / (high - low)).square().mean(dim=1) / plant.horizon
+        simulation.step(asked)
+    assert float((squares.sqrt() > band).double().mean()) > 0.8
