@@ -72,7 +72,9 @@ def init(
 
 @app.command()
 def check(
-    plants: Annotated[list[str] | None, typer.Argument(help="Plants by name or path; all of the project if none.")] = None,
+    plants: Annotated[
+        list[str] | None, typer.Argument(help="Plants by name or path; all of the project if none.")
+    ] = None,
     schema: Annotated[
         str | None, typer.Option("--schema", help="Print the JSON Schema of: plant, safety, training or evaluation.")
     ] = None,
@@ -112,9 +114,7 @@ def train(
         raise typer.Exit(resume_training(resume, device=device, as_json=json))
     if plant is None:
         raise click.UsageError("name a plant (`fpo-pilot plants` lists them), or a run with --resume")
-    raise typer.Exit(
-        start_training(plant, algorithm, steps=steps, out=out, seed=seed, device=device, as_json=json)
-    )
+    raise typer.Exit(start_training(plant, algorithm, steps=steps, out=out, seed=seed, device=device, as_json=json))
 
 
 @app.command()

@@ -75,7 +75,10 @@ def interval(costs: pd.Series) -> str:
 def write_table(frame: pd.DataFrame, command: str) -> None:
     """Put the table between its marks in docs/results.md."""
     shielded = frame[frame["shield"]]
-    lines = ["| controller | mode | n seeds | cost, mean | 95 % interval over seeds | each seed |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| controller | mode | n seeds | cost, mean | 95 % interval over seeds | each seed |",
+        "|---|---|---|---|---|---|",
+    ]
     for (arm, mode), group in shielded.groupby(["arm", "mode"], sort=False):
         own = group if arm in ("flow", "gaussian_ppo") else group.drop_duplicates("arm")
         lines.append(f"| {arm} | {mode or '–'} | {len(own)} | {interval(own['cost'])} |")
@@ -88,7 +91,10 @@ def write_table(frame: pd.DataFrame, command: str) -> None:
             f"`{algorithm}`: {own['steps'].max():,} steps, {seconds[algorithm]:.0f} s a seed on average; "
             f"noise scale chosen by evaluation, each seed: {chosen[algorithm]}."
         )
-    lines += ["", f"Command: `{command}`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}."]
+    lines += [
+        "",
+        f"Command: `{command}`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}.",
+    ]
     page = FOLDER.parent / "results.md"
     text = page.read_text("utf-8")
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)

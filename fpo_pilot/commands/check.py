@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import get_args
 
 from fpo_pilot.commands.console import note, say, say_json, table
-from fpo_pilot.errors import SpecError, SpecErrors, Words
+from fpo_pilot.errors import SpecError, SpecErrors
 from fpo_pilot.specs import content, load_evaluation_spec, load_plant_spec, load_safety_spec, load_training_spec
 from fpo_pilot.specs.coverage import Coverage, SignalView, UseKind, coverage
 from fpo_pilot.specs.schema import json_schema
@@ -106,5 +106,3 @@ def _limits(signal: SignalView) -> str:
 def _uses(signal: SignalView, kinds: Sequence[UseKind]) -> str:
     parts = [f"{kind} {', '.join(signal.named(kind))}" for kind in kinds if signal.named(kind)]
     return "; ".join(parts) or "nothing"
-
-

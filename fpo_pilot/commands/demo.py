@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fpo_pilot.commands.console import note, say, say_json, table
 from fpo_pilot.commands.evaluate import evaluate_run, show
 from fpo_pilot.commands.rollout import rollout_run
-from fpo_pilot.commands.train import train_run
+from fpo_pilot.commands.train import ALGORITHMS, Algorithm, train_run
 from fpo_pilot.specs import load_training_spec
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FAULT = "T:nan@bounded"
 def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bool) -> int:
     """Train a flow policy and a Gaussian one, evaluate, roll out with two drills, and report."""
     started = time.monotonic()
-    runs = {name: out / f"{plant}-{name}-{seed}" for name in ("fpo", "gaussian_ppo")}
+    runs = {name: out / f"{plant}-{name}-{seed}" for name in ALGORITHMS}
     # One core each; the Gaussian trains unseen beside the flow policy.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         beside = pool.submit(_train, plant, "gaussian_ppo", runs["gaussian_ppo"], steps, seed, True)
@@ -60,7 +60,7 @@ def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bo
     return 0
 
 
-def _train(plant: str, algorithm: str, run_dir: Path, steps: int | None, seed: int, quiet: bool) -> None:
+def _train(plant: str, algorithm: Algorithm, run_dir: Path, steps: int | None, seed: int, quiet: bool) -> None:
     """Train, or go on with what an earlier demo left."""
     spec = load_training_spec(plant, algorithm)
     spec = spec.model_copy(update={"total_steps": steps or min(DEMO_STEPS, spec.total_steps)})
@@ -78,7 +78,9 @@ def _show_rollouts(results: dict[str, RolloutResult]) -> None:
                 result.final_stage,
                 f"{result.final_authority:g}",
                 str(result.episodes),
-                str(result.transitions[-1]["reason"]) if result.transitions else "the gate of the first stage did not pass",
+                str(result.transitions[-1]["reason"])
+                if result.transitions
+                else "the gate of the first stage did not pass",
             ]
             for name, result in results.items()
         ),

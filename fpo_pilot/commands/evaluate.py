@@ -14,7 +14,7 @@ from fpo_pilot.specs import load_evaluation_spec, spec_hash
 if TYPE_CHECKING:
     from fpo_pilot.evaluate import Evaluation
     from fpo_pilot.learn.policy import Policy
-    from fpo_pilot.plants import Plant
+    from fpo_pilot.plants.plant import Plant
 
 ARM_NAMES = {"fpo": "flow", "gaussian_ppo": "gaussian_ppo"}
 

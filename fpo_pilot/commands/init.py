@@ -18,7 +18,7 @@ A pilot project made by `fpo-pilot init --from {source}`.
 
 | folder | whose | what |
 |---|---|---|
-| `envs/{source}/` | process engineers | `plant.yaml`: signals, units, observations, reward; the dynamics; training and evaluation settings |
+| `envs/{source}/` | process engineers | `plant.yaml`: signals, units, reward; the dynamics; training and evaluation |
 | `safety/{source}.yaml` | safety engineers | hazards, limits, interlocks, incumbent controller, stages and gates |
 | `reports/` | whoever answers to management | wording of the reports, if the shipped one does not serve |
 
@@ -36,7 +36,10 @@ def run_init(folder: Path, source: str) -> int:
     """Make ``folder`` a project with the plant ``source``; a folder that has something in it is refused."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SpecError(
-            str(folder), "something is there already", "a new or empty folder", "Choose another name; nothing was written."
+            str(folder),
+            "something is there already",
+            "a new or empty folder",
+            "Choose another name; nothing was written.",
         )
     plant_yaml = content.find_plant(source)
     name = load_plant_spec(source).plant.id
@@ -48,7 +51,9 @@ def run_init(folder: Path, source: str) -> int:
     _copy_plant(plant_yaml, target)
     if safety_yaml is not None:
         shutil.copyfile(safety_yaml, folder / "safety" / safety_yaml.name)
-    (folder / PROJECT_FILE).write_text(f'# Marks the root of a pilot project.\nname = "{folder.resolve().name}"\n', "utf-8")
+    (folder / PROJECT_FILE).write_text(
+        f'# Marks the root of a pilot project.\nname = "{folder.resolve().name}"\n', "utf-8"
+    )
     (folder / "README.md").write_text(_README.format(name=folder.resolve().name, source=name), "utf-8")
     (folder / ".gitignore").write_text("runs/\n__pycache__/\n", "utf-8")
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

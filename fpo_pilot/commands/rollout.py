@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import RolloutError
 from fpo_pilot.logs.manifest import Manifest
 
 if TYPE_CHECKING:
+    from fpo_pilot.learn import Deployment
     from fpo_pilot.rollout import Injection, RolloutResult
 
-_INJECT = re.compile(r"^(?P<signal>\w+):(?P<kind>nan|stuck|bias|stale|range)@(?P<stage>shadow|bounded|full)$")
+METHODS: tuple[Literal["euler", "midpoint", "heun", "rk4", "adaptive"], ...] = (
+    "euler",
+    "midpoint",
+    "heun",
+    "rk4",
+    "adaptive",
+)
+FAULTS: tuple[Literal["nan", "stuck", "bias", "stale", "range"], ...] = ("nan", "stuck", "bias", "stale", "range")
+STAGES: tuple[Literal["shadow", "bounded", "full"], ...] = ("shadow", "bounded", "full")
+_INJECT = re.compile(rf"^(?P<signal>\w+):(?P<kind>{'|'.join(FAULTS)})@(?P<stage>{'|'.join(STAGES)})$")
 
 
 def run_rollout_command(
@@ -49,7 +59,7 @@ def rollout_run(
     """Roll the policy of ``run_dir`` out; a drill (a fault or random actions) has a folder of its own under ``drills``."""
     import torch
 
-    from fpo_pilot.learn import Deployment, load_policy
+    from fpo_pilot.learn import load_policy
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.rollout import run_rollout
 
@@ -61,8 +71,7 @@ def rollout_run(
             f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
             "Declare `stages:` in the safety spec; `fpo-pilot init` shows an example."
         )
-    deployment = _deployment(run_dir)
-    acting = load_policy(run_dir).deploy(Deployment(**deployment))
+    acting = load_policy(run_dir).deploy(_deployment(run_dir))
     injection = _injection(inject) if inject is not None else None
     folder = run_dir
     if inject is not None:
@@ -94,16 +103,23 @@ def _command(run_dir: Path, inject: str | None, random_actions: bool, max_episod
     return " ".join([*words, f"--seed {seed}"])
 
 
-def _deployment(run_dir: Path) -> dict[str, object]:
+def _deployment(run_dir: Path) -> Deployment:
     """Return the sampler that the offline evaluation chose; without a passed evaluation no stage is entered."""
     path = run_dir / "evaluation.json"
     if not path.exists():
         raise RolloutError(
             f"{path}: found nothing, expected the offline evaluation of this run. Run `fpo-pilot evaluate {run_dir}`."
         )
-    evaluation = json.loads(path.read_text("utf-8"))
-    chosen = evaluation["deployment"]
-    return {key: chosen[key] for key in ("noise_scale", "method", "steps") if chosen.get(key) is not None}
+    from fpo_pilot.evaluate import Evaluation
+    from fpo_pilot.learn import Deployment
+
+    chosen = Evaluation.model_validate_json(path.read_bytes()).deployment
+    if chosen is None:
+        raise RolloutError(
+            f"{path}: found no chosen deployment, expected one. Run `fpo-pilot evaluate {run_dir}` again."
+        )
+    method = next(name for name in METHODS if name == chosen.method)
+    return Deployment(noise_scale=chosen.noise_scale, method=method, steps=chosen.steps)
 
 
 def _injection(text: str) -> Injection:
@@ -115,7 +131,9 @@ def _injection(text: str) -> Injection:
             f"--inject: found {text!r}, expected SIGNAL:KIND@STAGE with KIND one of nan, stuck, bias, stale, range "
             "and STAGE one of shadow, bounded, full. For example --inject T:nan@bounded."
         )
-    return Injection(**match.groupdict())
+    kind = next(name for name in FAULTS if name == match["kind"])
+    stage = next(name for name in STAGES if name == match["stage"])
+    return Injection(match["signal"], kind, stage)
 
 
 def show(result: RolloutResult) -> None:
@@ -123,7 +141,10 @@ def show(result: RolloutResult) -> None:
     table(
         "Transitions",
         ("episode", "step", "from", "to", "authority", "reason"),
-        ([str(item[key]) for key in ("episode", "step", "from_stage", "to_stage", "authority", "reason")] for item in result.transitions),
+        (
+            [str(item[key]) for key in ("episode", "step", "from_stage", "to_stage", "authority", "reason")]
+            for item in result.transitions
+        ),
     )
     say(f"ended in: {result.final_stage} with authority {result.final_authority:g} after {result.episodes} episodes")
     say(f"written: {result.folder / 'events.parquet'}, {result.folder / 'rollout.json'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fpo_pilot.commands.console import progress, say, say_json
 from fpo_pilot.errors import TrainingError
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from fpo_pilot.learn import TrainingResult
     from fpo_pilot.specs.training import TrainingSpec
 
-ALGORITHMS = ("fpo", "gaussian_ppo")
+Algorithm = Literal["fpo", "gaussian_ppo"]
+ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "gaussian_ppo")
 
 
 def start_training(
@@ -22,11 +23,12 @@ def start_training(
     """Train ``algorithm`` on ``plant`` in a new run folder."""
     from fpo_pilot.specs import load_training_spec
 
-    if algorithm not in ALGORITHMS:
+    chosen = next((name for name in ALGORITHMS if name == algorithm), None)
+    if chosen is None:
         raise TrainingError(
             f"--algorithm: found {algorithm!r}, expected one of {', '.join(ALGORITHMS)}. Settings are in train.yaml."
         )
-    spec = load_training_spec(plant, algorithm)
+    spec = load_training_spec(plant, chosen)
     if steps is not None:
         spec = spec.model_copy(update={"total_steps": steps})
     name = Path(plant).name.removesuffix(".yaml") if "/" not in plant else _plant_name(plant)
@@ -36,18 +38,16 @@ def start_training(
             f"{run_dir}: found a run there already, expected a new folder. "
             f"Go on with it by `fpo-pilot train --resume {run_dir}`, or name another folder with --out."
         )
-    result = train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json)
-    return _tell(result, run_dir, as_json=as_json)
+    train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json)
+    return _tell(run_dir, as_json=as_json)
 
 
 def resume_training(run_dir: Path, *, device: str, as_json: bool) -> int:
     """Go on with the training in ``run_dir`` where its last checkpoint is."""
     manifest = Manifest.read(run_dir)
     spec = _spec_of(manifest)
-    result = train_run(
-        manifest.plant, spec, run_dir, seed=manifest.seed, device=device, quiet=as_json, resume=True
-    )
-    return _tell(result, run_dir, as_json=as_json)
+    train_run(manifest.plant, spec, run_dir, seed=manifest.seed, device=device, quiet=as_json, resume=True)
+    return _tell(run_dir, as_json=as_json)
 
 
 def train_run(
@@ -102,13 +102,14 @@ def _spec_of(manifest: Manifest) -> TrainingSpec:
     return adapter.validate_python(manifest.training_spec)
 
 
-def _tell(result: TrainingResult, run_dir: Path, *, as_json: bool) -> int:
-    done = Manifest.read(run_dir).training
+def _tell(run_dir: Path, *, as_json: bool) -> int:
+    record = Manifest.read(run_dir).training
+    done = {} if record is None else record.model_dump()
     if as_json:
         say_json({"run": str(run_dir), "training": done})
         return 0
     say(f"trained: {run_dir}")
-    for key, value in (done if isinstance(done, dict) else done.model_dump()).items():
+    for key, value in done.items():
         say(f"  {key}: {value}")
     say(f"next: fpo-pilot evaluate {run_dir}")
     return 0

@@ -71,9 +71,7 @@ class Cell:
         self.shield.reset()
         return simulation.reset()
 
-    def run(
-        self, simulation: Simulation, observation: Tensor, *, authority: float, demote: Demote
-    ) -> Cycle:
+    def run(self, simulation: Simulation, observation: Tensor, *, authority: float, demote: Demote) -> Cycle:
         """Run one cycle; ``authority`` is 0 where the incumbent drives."""
         started = time.perf_counter()
         applied = simulation.applied
@@ -126,7 +124,7 @@ class Cell:
         return self.plant.to_engineering(action.to(like.dtype))
 
     def _mix(self, context: ShieldContext, verdict: Verdict, asked: Tensor, authority: float) -> Tensor:
-        """applied = incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
+        """Apply incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
 
         With no authority it is the incumbent's own action that passes box, rate and latched interlocks: the way back is as
         fast as the rate limit allows, and without a bump.

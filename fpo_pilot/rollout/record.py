@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from fpo_pilot.evaluate.episodes import end_reasons
@@ -81,7 +82,7 @@ class Recorder:
             "reward.total": float(seen.reward),
             "terminated": terminated,
             "truncated": truncated,
-            "end_reason": end_reasons([terminated], [truncated], [bool(seen.tripped)])[0],
+            "end_reason": end_reasons(np.array([terminated]), np.array([truncated]), np.array([bool(seen.tripped)]))[0],
             "latency_us": cycle.latency_us,
             "deadline_miss": cycle.deadline_miss,
             **{f"{name}_hash": value for name, value in self.hashes.items()},
@@ -112,7 +113,9 @@ class Recorder:
 
     def guard(self, reason: str, *, stage: str, authority: float, episode: int, step: int) -> None:
         """Keep the firing of a guard."""
-        self._event("guard", reason, episode=episode, step=step, change=Transition(stage, stage, authority, 0.0, reason))
+        self._event(
+            "guard", reason, episode=episode, step=step, change=Transition(stage, stage, authority, 0.0, reason)
+        )
 
     def verdicts(self, results: Sequence[GateResult], *, stage: str, episode: int, authority: float) -> None:
         """Keep what the gates of a rung said when it was left, or in the end."""
@@ -122,7 +125,9 @@ class Recorder:
             detail = result.model_dump(mode="json")
             self._event("gate", change.reason, episode=episode, step=0, change=change, detail=detail)
 
-    def finish(self, *, plant: str, command: str, seed: int, final_stage: str, final_authority: float) -> dict[str, Any]:
+    def finish(
+        self, *, plant: str, command: str, seed: int, final_stage: str, final_authority: float
+    ) -> dict[str, Any]:
         """Write rollout.json; return it."""
         if self._log is not None:
             self._log.close()
@@ -140,7 +145,8 @@ class Recorder:
             "episodes": len(self.blocks),
             "gates": self.gates,
             "transitions": [
-                {**{key: c[key] for key in keys}, "authority": c["authority_to"], "reason": c["reason"]} for c in changes
+                {**{key: c[key] for key in keys}, "authority": c["authority_to"], "reason": c["reason"]}
+                for c in changes
             ],
             "guards": [
                 {key: event[key] for key in ("seq", "episode", "step", "from_stage", "reason")}

@@ -15,7 +15,16 @@ from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.rollout.blocks import Block, switchback
 from fpo_pilot.rollout.cycle import Cell, PolicyAct
-from fpo_pilot.rollout.machine import BlockFinished, Event, GuardFired, RolloutState, StagePlan, advance, stage_name, start
+from fpo_pilot.rollout.machine import (
+    BlockFinished,
+    Event,
+    GuardFired,
+    RolloutState,
+    StagePlan,
+    advance,
+    stage_name,
+    start,
+)
 from fpo_pilot.rollout.plan import judge, make_plan, stage_spec
 from fpo_pilot.rollout.record import Recorder, set_aside
 from fpo_pilot.specs import spec_hash
@@ -94,7 +103,14 @@ def run_rollout(
     plan = make_plan(safety, tuple(hashes.values()))
     set_aside(run_dir)
     runner = _Runner(
-        plant, safety, plan, policy_act, Recorder(run_dir, plant, hashes), seed, inject=inject, random_actions=random_actions
+        plant,
+        safety,
+        plan,
+        policy_act,
+        Recorder(run_dir, plant, hashes),
+        seed,
+        inject=inject,
+        random_actions=random_actions,
     )
     runner.run(max_episodes, progress or (lambda done, text: None))
     state = runner.state
@@ -239,10 +255,8 @@ class _Runner:
         )
 
     def _simulation_for(self, arm: str, stage: str) -> Simulation:
-        if self.faulty is not None and self.inject is not None and stage == self.inject.stage:
-            if arm == "policy" or stage == "shadow":
-                return self.faulty
-        return self.simulation
+        drilled = self.inject is not None and stage == self.inject.stage and (arm == "policy" or stage == "shadow")
+        return self.faulty if drilled and self.faulty is not None else self.simulation
 
     def _violated(self, margins: Any) -> bool:
         return any(float(margin) < 0.0 for name, margin in margins.items() if name in self.hard)
@@ -281,5 +295,3 @@ class _Runner:
         self.state, changes = advance(self.state, event, self.plan)
         for change in changes:
             self.record.transition(change, episode=episode, step=step)
-
-

@@ -63,7 +63,9 @@ def build_stack(
 def measured_signals(plant_spec: PlantSpec) -> tuple[str, ...]:
     """List the measured signals in the order of the plant spec."""
     return tuple(
-        name for name, signal in plant_spec.signals.items() if signal.role in ("state", "measurement") and signal.measured
+        name
+        for name, signal in plant_spec.signals.items()
+        if signal.role in ("state", "measurement") and signal.measured
     )
 
 

@@ -148,7 +148,9 @@ class Envelope:
 def _bounds(envelope: Envelope, dtype: torch.dtype, device: torch.device) -> Bounds:
     """Make the tensors once; rounded inward, so that a float32 action in the box is in the declared box as well."""
     if dtype not in (torch.float32, torch.float64):
-        raise ShieldError(f"action: found dtype {dtype}, expected float32 or float64. Convert the proposal before the shield.")
+        raise ShieldError(
+            f"action: found dtype {dtype}, expected float32 or float64. Convert the proposal before the shield."
+        )
     with torch.inference_mode(mode=False):  # cached: must serve callers inside and outside of inference mode
         low = _rounded(envelope.low, dtype, upward=True)
         high = _rounded(envelope.high, dtype, upward=False)

@@ -124,16 +124,16 @@ class IntegrityShield:
     def _limits(self, device: torch.device) -> dict[str, Tensor]:
         if device not in self._constants:
             with torch.inference_mode(mode=False):
-                self._constants[device] = {
-                    name: tensor.to(device) for name, tensor in _tables(self.sensors).items()
-                }
+                self._constants[device] = {name: tensor.to(device) for name, tensor in _tables(self.sensors).items()}
         return self._constants[device]
 
 
 def _tables(sensors: tuple[SensorCheck, ...]) -> dict[str, Tensor]:
     """Turn the checks into tensors ``[M]``; what is not checked is never reached."""
     stale = [math.inf if sensor.stale_after is None else sensor.stale_after for sensor in sensors]
-    frozen = [torch.iinfo(torch.int64).max if sensor.frozen_after is None else sensor.frozen_after for sensor in sensors]
+    frozen = [
+        torch.iinfo(torch.int64).max if sensor.frozen_after is None else sensor.frozen_after for sensor in sensors
+    ]
     return {
         "low": torch.tensor([sensor.low for sensor in sensors], dtype=torch.float64),
         "high": torch.tensor([sensor.high for sensor in sensors], dtype=torch.float64),

@@ -43,7 +43,9 @@ class InterlockShield:
     Reason: ``interlock:ID``, in every cycle from the trip to the reset.
     """
 
-    promise = "While an interlock is latched, its actions go to its targets at the rate limit; the latch never resets itself."
+    promise = (
+        "While an interlock is latched, its actions go to its targets at the rate limit; the latch never resets itself."
+    )
 
     def __init__(self, rules: tuple[InterlockRule, ...], envelope: Envelope, measured: int) -> None:
         self.rules = rules
@@ -71,7 +73,9 @@ class InterlockShield:
         latched = self._memory["latched"]
         action = self.override(proposal.to(dtype))
         margin = torch.where(latched.any(dim=-1), margin.clamp(max=0.0), margin)
-        return Verdict(action, self.reasons, margin, torch.ones(context.batch, dtype=torch.bool, device=proposal.device))
+        return Verdict(
+            action, self.reasons, margin, torch.ones(context.batch, dtype=torch.bool, device=proposal.device)
+        )
 
     def override(self, action: Tensor) -> Tensor:
         """Return ``action`` ``[B, A]`` with the targets of the interlocks that are latched now; advances nothing."""
@@ -128,7 +132,9 @@ class InterlockShield:
             ShieldError: nobody is named, or no cycle has been judged yet.
         """
         if not acknowledged_by.strip():
-            raise ShieldError("acknowledged_by: found nothing, expected the name of a person. An interlock is reset by a human.")
+            raise ShieldError(
+                "acknowledged_by: found nothing, expected the name of a person. An interlock is reset by a human."
+            )
         latched = self.latched
         released = latched & self._memory["resettable"]
         if mask is not None:

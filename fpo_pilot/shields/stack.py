@@ -83,7 +83,9 @@ class ShieldStack:
         reasons.update({f"reverify:{name}": ~kept for name, kept in checks.items()})
         feasible = feasible & certified
         self._count(~feasible)
-        margin = torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
+        margin = (
+            torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
+        )
         return Verdict(action, reasons, margin, feasible)
 
     def enforce(self, context: ShieldContext, action: Tensor) -> Verdict:
@@ -125,7 +127,9 @@ class ShieldStack:
             ShieldError: there is no interlock, or nobody is named.
         """
         if self.interlock is None:
-            raise ShieldError("reset_latch: found a stack without interlocks, expected at least one. There is nothing to reset.")
+            raise ShieldError(
+                "reset_latch: found a stack without interlocks, expected at least one. There is nothing to reset."
+            )
         return self.interlock.reset_latch(acknowledged_by, mask)
 
     def reset(self, mask: Tensor | None = None) -> None:
@@ -148,7 +152,9 @@ class ShieldStack:
         """Restore what :meth:`state_dict` gave."""
         for name, stage in self.stages:
             prefix = f"{name}."
-            stage.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+            stage.load_state_dict(
+                {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            )
         self._infeasible = state["stack.infeasible"].clone() if "stack.infeasible" in state else None
 
     def _run(self, name: str, stage: Shield, context: ShieldContext, action: Tensor) -> Verdict | None:

@@ -88,7 +88,9 @@ def test_bounded_authority_is_never_exceeded(good: RolloutResult) -> None:
     steps = read_steps(good.folder, "bounded").to_pandas()
     policy = steps[steps["arm"] == "policy"]
     distance = (policy["act.applied.Tc"] - policy["act.incumbent.Tc"]).abs()
-    assert (distance <= policy["authority"] * 20.0 + 3.0 + 1e-3).all()  # the rate limit may hold it back from the incumbent
+    assert (
+        distance <= policy["authority"] * 20.0 + 3.0 + 1e-3
+    ).all()  # the rate limit may hold it back from the incumbent
     free = policy[~policy["shield.active"] & (policy["act.incumbent.Tc"].diff().abs() < 1.0)]
     reach = free["authority"] * 20.0
     wanted = (free["act.shielded.Tc"] - free["act.incumbent.Tc"]).clip(-reach, reach) + free["act.incumbent.Tc"]
@@ -127,7 +129,9 @@ def test_random_actions_do_not_leave_shadow(plant: Plant, tmp_path: Path) -> Non
     assert not (tmp_path / "steps" / "stage=bounded").exists()
 
 
-def test_a_sensor_fault_in_bounded_gives_the_incumbent_the_plant_in_the_same_cycle(plant: Plant, tmp_path: Path) -> None:
+def test_a_sensor_fault_in_bounded_gives_the_incumbent_the_plant_in_the_same_cycle(
+    plant: Plant, tmp_path: Path
+) -> None:
     result = rollout(plant, tmp_path, inject=Injection("T", "nan", "bounded"))
     assert result.final_stage == "rolled_back"
     assert result.final_authority == 0.0
@@ -145,7 +149,9 @@ def test_a_sensor_fault_in_bounded_gives_the_incumbent_the_plant_in_the_same_cyc
     assert result.guards[0]["step"] == first["step"]
 
 
-def test_a_policy_that_says_nan_is_rolled_back_and_nothing_of_it_reaches_the_plant(plant: Plant, tmp_path: Path) -> None:
+def test_a_policy_that_says_nan_is_rolled_back_and_nothing_of_it_reaches_the_plant(
+    plant: Plant, tmp_path: Path
+) -> None:
     def nan(obs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return torch.full((1, 1), torch.nan), {}
 

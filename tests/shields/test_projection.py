@@ -82,7 +82,9 @@ def test_a_proposal_that_satisfies_all_is_returned_as_it_is() -> None:
 def test_a_contradiction_is_flagged_and_its_neighbours_are_not() -> None:
     normals = torch.tensor([[[1.0], [-1.0]], [[1.0], [-1.0]]]).double()
     offsets = torch.tensor([[-0.5, -0.5], [0.5, 0.5]]).double()  # x ≤ −½ and x ≥ ½; then −½ ≤ x ≤ ½
-    got, feasible = project(torch.tensor([[0.9], [0.9]]).double(), normals, offsets, -torch.ones(1).double(), torch.ones(1).double())
+    got, feasible = project(
+        torch.tensor([[0.9], [0.9]]).double(), normals, offsets, -torch.ones(1).double(), torch.ones(1).double()
+    )
     assert feasible.tolist() == [False, True]
     assert got[1].item() == pytest.approx(0.5)
 

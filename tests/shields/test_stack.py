@@ -49,7 +49,9 @@ def ask(shield: ShieldStack, given_context: ShieldContext, proposal: float):
 
 @settings(max_examples=300, deadline=None)
 @given(ANY, ANY, ANY, ANY, ANY)
-def test_whatever_comes_in_a_finite_action_goes_out_within_box_and_rate(proposal, ca, temperature, previous, fallback) -> None:
+def test_whatever_comes_in_a_finite_action_goes_out_within_box_and_rate(
+    proposal, ca, temperature, previous, fallback
+) -> None:
     shield = stack()
     for _ in range(2):
         verdict = ask(shield, context((ca, temperature), previous, fallback), proposal)
@@ -94,7 +96,9 @@ def test_box_and_rate_count_from_the_read_back() -> None:
         ("stale", {"age": torch.tensor([[0.0, 1e6]], dtype=torch.float64)}),
     ],
 )
-def test_a_measurement_that_is_not_to_be_believed_gives_the_fallback(name: str, change: dict[str, torch.Tensor]) -> None:
+def test_a_measurement_that_is_not_to_be_believed_gives_the_fallback(
+    name: str, change: dict[str, torch.Tensor]
+) -> None:
     verdict = ask(stack(), context(fallback=299.0, **change), 302.5)
     assert verdict.action.item() == pytest.approx(299.0)
     assert any(code.startswith("integrity.") and code.endswith(":T") for code in verdict.reasons_of(0)), name

@@ -1,6 +1,7 @@
 """Patterns found on the dual, for problems too large to enumerate: Hildreth's sweeps, Newton's steps, and a certificate.
 
-For multipliers μ ≥ 0 the point is ``y(μ) = clip(−Gᵀμ, l, u)``, and the dual is concave and piecewise quadratic with gradient ``G y(μ) − h``.
+For multipliers μ ≥ 0 the point is ``y(μ) = clip(−Gᵀμ, l, u)``, and the dual is concave, piecewise quadratic,
+with gradient ``G y(μ) − h``.
 A sweep maximises it exactly in one multiplier after the other; a Newton step solves for all active ones at once. A row is certified when
 its point keeps every half-space and the gap between primal and dual objective is below 1e-9; what is not certified counts as infeasible.
 """

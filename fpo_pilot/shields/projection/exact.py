@@ -20,7 +20,9 @@ _SINGULAR = 1e-13
 def clip_only(problem: Problem) -> tuple[Pattern, Tensor]:
     """Solve the problem without half-spaces: clip."""
     active = torch.zeros_like(problem.offsets, dtype=torch.bool)
-    return pattern_at(problem, torch.zeros_like(problem.low), active), torch.ones_like(problem.low[:, 0], dtype=torch.bool)
+    return pattern_at(problem, torch.zeros_like(problem.low), active), torch.ones_like(
+        problem.low[:, 0], dtype=torch.bool
+    )
 
 
 def crossing(base: Tensor, normal: Tensor, offset: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,11 +58,14 @@ def solve(problem: Problem, pattern: Pattern) -> Tensor:
     on = pattern.active.double()
     reduced = problem.normals * free[:, None, :] * on[:, :, None]
     matrix = reduced @ reduced.mT + torch.diag_embed(1.0 - on)
-    wanted = on * ((problem.normals @ fixed[:, :, None]).squeeze(-1) - torch.where(pattern.active, problem.offsets, 0.0))
+    wanted = on * (
+        (problem.normals @ fixed[:, :, None]).squeeze(-1) - torch.where(pattern.active, problem.offsets, 0.0)
+    )
     ridged = matrix + RIDGE * torch.eye(on.shape[1], dtype=on.dtype, device=on.device)
     multipliers, _ = torch.linalg.solve_ex(ridged, wanted)
     correction, _ = torch.linalg.solve_ex(ridged, wanted - (matrix @ multipliers[:, :, None]).squeeze(-1))
-    return fixed - (reduced.mT @ (multipliers + correction)[:, :, None]).squeeze(-1)
+    point: Tensor = fixed - (reduced.mT @ (multipliers + correction)[:, :, None]).squeeze(-1)
+    return point
 
 
 def pattern_at(problem: Problem, unclipped: Tensor, active: Tensor) -> Pattern:
