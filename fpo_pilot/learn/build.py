@@ -50,5 +50,4 @@ def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.devic
             f"{path}: found a checkpoint that does not fit together ({str(problem).splitlines()[0]}), expected the policy of "
             "this release. Use the release that wrote it, or train again."
         ) from problem
-    policy.eval()
-    return policy
+    return policy.eval().requires_grad_(False)

@@ -61,7 +61,7 @@ class Critic(nn.Module):
         """Move the moments towards those of ``returns``, and keep every value as it is."""
         mean, std = self.mean.clone(), self.std
         values = returns.to(torch.float64)
-        rate = torch.where(self.seen > 0, _RATE, 1.0).to(torch.float64)
+        rate = torch.where(self.seen > 0, torch.full_like(self.mean, _RATE), torch.ones_like(self.mean))
         self.mean.lerp_(values.mean(), rate)
         self.square.lerp_(values.square().mean(), rate)
         self.seen.add_(1.0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss, integrate
+from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss, integrate, log_density
 from fpo_pilot.flow.integrators import integrate_field
 from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
@@ -114,6 +114,11 @@ class FlowPolicy(nn.Module):
         """Return the action that the flow makes of ``scale``·``noise``."""
         count = self.spec.flow_steps if steps is None else steps
         return integrate(self.network, self.normaliser(obs), scale * noise, method=method, steps=count)
+
+    @torch.no_grad()
+    def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the exact log-density of the Euler sampler at ``action``, ``[B]`` float64; a diagnostic, and slow."""
+        return log_density(self.network, self.normaliser(obs), action, steps=self.spec.flow_steps)
 
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""

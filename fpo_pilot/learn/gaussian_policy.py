@@ -103,6 +103,11 @@ class GaussianPolicy(nn.Module):
         mean, std = self.distribution(obs)
         return self._squash(mean + scale * std * noise)
 
+    @torch.no_grad()
+    def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-density at the actions taken, ``[B]``."""
+        return self.log_density(obs, trace["u"])[0]
+
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size)

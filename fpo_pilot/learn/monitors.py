@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.learn.interaction import Rollout
-from fpo_pilot.learn.policy import Policy
+from fpo_pilot.learn.policy import Policy, Trace
 from fpo_pilot.learn.update import Targets
 
 ROWS = 1024
 """Rows of the rollout that are looked at, evenly spaced."""
+EXACT_ROWS = 32
+"""Rows whose exact density is computed."""
 
 
 @torch.no_grad()
@@ -34,10 +36,8 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
         ``ratio_early`` and ``ratio_late``: mean ratio of draws nearer to the noise and to the action; ``old_loss``: mean flow-matching loss
         of the policy that acted.
     """
-    obs, action, trace = rollout.flat()
-    stride = max(1, obs.shape[0] // ROWS)
-    obs, action, advantage = obs[::stride], action[::stride], targets.advantage[::stride]
-    trace = {name: value[::stride] for name, value in trace.items()}
+    obs, action, trace = _spaced(rollout, ROWS)
+    advantage = targets.advantage[:: _stride(targets.advantage.shape[0], ROWS)]
     ratio = policy.log_ratio(obs, action, trace).exp()
     outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
     outside = outside if outside.ndim == 1 else outside.mean(dim=-1)
@@ -59,6 +59,39 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
         found["ratio_early"], found["ratio_late"] = _mean_where(ratios, early), _mean_where(ratios, ~early)
         found["old_loss"] = trace["old_loss"].mean()
     return found
+
+
+@torch.no_grad()
+def exact_densities(policy: Policy, rollout: Rollout) -> Tensor:
+    """Return the exact log-densities of some actions of the rollout; taken before an update, for :func:`density_gap`."""
+    return policy.exact_log_density(*_spaced(rollout, EXACT_ROWS))
+
+
+@torch.no_grad()
+def density_gap(policy: Policy, rollout: Rollout, before: Tensor) -> Tensor:
+    """Return how far the log ratio of the surrogate is from that of the exact densities, on average; a scalar.
+
+    Args:
+        policy: after the update.
+        rollout: what it learned from.
+        before: what :func:`exact_densities` gave before it.
+    """
+    obs, action, trace = _spaced(rollout, EXACT_ROWS)
+    ratio = policy.log_ratio(obs, action, trace)
+    ratio = ratio if ratio.ndim == 1 else ratio.mean(dim=-1)
+    gap = (policy.exact_log_density(obs, action, trace) - before - ratio).abs()
+    return torch.nanmean(gap)
+
+
+def _stride(size: int, rows: int) -> int:
+    return max(1, size // rows)
+
+
+def _spaced(rollout: Rollout, rows: int) -> tuple[Tensor, Tensor, Trace]:
+    """Return observations, actions and traces of about ``rows`` rows, evenly spaced."""
+    obs, action, trace = rollout.flat()
+    stride = _stride(obs.shape[0], rows)
+    return obs[::stride], action[::stride], {name: value[::stride] for name, value in trace.items()}
 
 
 def _mean_where(value: Tensor, mask: Tensor) -> Tensor:

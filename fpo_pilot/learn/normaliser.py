@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 _LEAST_VARIANCE = 1e-4
 """Observations are in spans of their declared scale: what varies by less than a hundredth of it is not blown up."""
 _WIDEST = 10.0

@@ -47,8 +47,9 @@ class Deployment:
 
     @property
     def label(self) -> str:
-        """Short name for tables."""
-        return f"noise {self.noise_scale:g}"
+        """Short name for tables; of the sampler only what is unusual."""
+        sampler = "" if (self.method, self.steps) == ("euler", 10) else f", {self.method} {self.steps}"
+        return f"noise {self.noise_scale:g}{sampler}"
 
 
 class Acting(Protocol):
@@ -80,6 +81,10 @@ class Policy(Protocol):
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
     ) -> Tensor:
         """Return the action ``[B, A]`` that starts from ``scale``·``noise``; a tensor ``scale`` ``[B, 1]`` mixes modes."""
+        ...
+
+    def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return ``[B]`` the log-density of the sampler of training at the actions taken; NaN where it cannot be known."""
         ...
 
     def deploy(self, deployment: Deployment) -> Acting:

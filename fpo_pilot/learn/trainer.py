@@ -20,8 +20,8 @@ from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_c
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.health import find_trouble
 from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes, part
-from fpo_pilot.learn.metrics import Row, read_rows, write_metrics
-from fpo_pilot.learn.monitors import monitors
+from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
+from fpo_pilot.learn.monitors import density_gap, exact_densities, monitors
 from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
 from fpo_pilot.learn.update import make_targets, rollout_figures, update
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
@@ -209,24 +209,28 @@ class _Training:
         rate = self._set_rate()
         rollout = collect(self.loop, self.policy, self.spec.rollout_steps, self.spec.reward_scale, self.generator)
         targets = make_targets(rollout, self.critic, self.policy, self.spec)
+        due = (self.updates + 1) % self.spec.evaluation_every == 0
+        exact = exact_densities(self.policy, rollout) if due else None
         diagnostics = update(self.policy, self.critic, self.optimiser, rollout, targets, self.spec, self.generator)
         self.policy.normaliser.merge(rollout.obs)
         self._average()
         figures = diagnostics | rollout_figures(rollout, targets)
         figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)
+        if exact is not None:
+            figures["density_gap"] = density_gap(self.policy, rollout, exact)
         values = torch.stack(
             [value.to(torch.float64) for value in figures.values()]
         ).tolist()  # the one wait for the device
         self.updates += 1
         row: Row = dict(zip(figures, values, strict=True))
         row |= {"update": self.updates, "steps": self.steps, "learning_rate": rate}
-        row |= dict.fromkeys(("evaluation_return", "evaluation_best", "evaluation_noise_scale"), math.nan)
+        row = dict.fromkeys(COLUMNS, math.nan) | row
         self.rows.append(row)
         self.trouble = find_trouble(self.rows, self.spec)
         ended = self.updates == self.planned or self.trouble is not None
         if self.trouble is not None:
             self._roll_back(run_dir)
-        elif ended or self.updates % self.spec.evaluation_every == 0:
+        elif ended or due:
             self._evaluate(row, run_dir)
         before = self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0
         row["seconds"] = before + time.perf_counter() - started

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fpo_pilot.specs.base import Finite, Fraction, NonNegative, Positive, Spec
+from fpo_pilot.specs.base import Fraction, NonNegative, Positive, Spec
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -80,7 +80,6 @@ class GaussianPpoSpec(Common):
     initial_std: Positive = 0.5
     squash: bool = True
     std_floor: Positive = 1e-3
-    target_kl: Finite | None = None
 
 
 TrainingSpec = Annotated[FpoSpec | GaussianPpoSpec, Field(discriminator="algorithm")]

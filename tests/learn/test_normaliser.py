@@ -37,3 +37,18 @@ def test_a_batch_in_time_and_environments_counts_every_row() -> None:
     normaliser = Normaliser(3)
     normaliser.merge(torch.arange(24.0).reshape(2, 4, 3))
     assert normaliser.mean.tolist() == [10.5, 11.5, 12.5]
+
+
+def test_what_hardly_varies_is_not_blown_up_and_a_freak_reading_is_cut() -> None:
+    normaliser = Normaliser(2)
+    normaliser.merge(torch.tensor([[0.5, -1.0], [0.5, 1.0]]))
+    assert normaliser(torch.tensor([[0.501, 0.0]]))[0, 0].item() == pytest.approx(0.1, abs=1e-3)  # not 0.001/0
+    assert normaliser(torch.tensor([[0.5, 1e6]])).tolist() == [[0.0, 10.0]]
+
+
+def test_a_loaded_normaliser_normalises_as_the_saved_one() -> None:
+    saved, loaded = Normaliser(2), Normaliser(2)
+    saved.merge(torch.randn(50, 2) * 3.0 + 1.0)
+    loaded.load_state_dict(saved.state_dict())
+    rows = torch.randn(5, 2)
+    assert torch.equal(saved(rows), loaded(rows))

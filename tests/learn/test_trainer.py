@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_refused_with_its_path(tmp_path) -> None:
     run(tmp_path)
     path = checkpoint_path(tmp_path, "best")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="best.safetensors"):
+    with pytest.raises(CheckpointError, match=r"best\.safetensors"):
         load_policy(tmp_path)
     path.unlink()
     with pytest.raises(CheckpointError, match="found no file"):

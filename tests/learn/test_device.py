@@ -1,0 +1,47 @@
+"""Everything between an observation and a step of the optimiser runs on "meta", which refuses to mix devices or to give values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fpo_pilot.learn.build import build_policy
+from fpo_pilot.learn.critic import Critic
+from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes
+from fpo_pilot.learn.monitors import monitors
+from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
+from fpo_pilot.learn.update import make_targets, rollout_figures, update
+from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.shields.build import build_stack
+from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
+
+SMALL = {"num_envs": 6, "rollout_steps": 3, "minibatches": 2, "passes": 1, "actor": Network(width=8, depth=2)}
+SPECS = [
+    FpoSpec(**SMALL),
+    FpoSpec(**SMALL, ratio="per_draw", trust_region="aspo", loss_bound=20.0, weighting="velocity"),
+    GaussianPpoSpec(**SMALL),
+]
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+@pytest.mark.parametrize("spec", SPECS, ids=["fpo", "per-draw", "gaussian"])
+def test_collecting_updating_watching_and_evaluating_never_leave_the_device(spec, shielded: bool) -> None:
+    plant = load_plant("cstr_safety")
+    assert plant.safety is not None
+    shield = build_stack(plant.safety, plant.spec, device="meta") if shielded else None
+    loop = Loop(Simulation(plant, spec.num_envs, device="meta"), shield, correction_penalty=spec.correction_penalty)
+    sizes = loop.simulation.observation_size, loop.simulation.action_size
+    policy = build_policy(spec, *sizes).to("meta")
+    critic = Critic(sizes[0], width=8, depth=2).to("meta")
+    optimiser = Optimiser((FlatNetwork(policy), FlatNetwork(critic)), spec)
+    loop.reset()
+    rollout = collect(loop, policy, spec.rollout_steps, 1.0, None)
+    targets = make_targets(rollout, critic, policy, spec)
+    found = update(policy, critic, optimiser, rollout, targets, spec, None)
+    found |= rollout_figures(rollout, targets) | monitors(policy, rollout, targets, clip=spec.clip)
+    policy.normaliser.merge(rollout.obs)
+    assert all(value.is_meta and value.shape == () for value in found.values())
+    scales = tuple(mode.noise_scale for mode in policy.modes())
+    returns = evaluate_modes(loop, policy, scales if spec.num_envs % len(scales) == 0 else scales[:2], None)
+    assert returns.is_meta
