@@ -14,8 +14,8 @@ _RATE = 0.1
 class Critic(nn.Module):
     """Value of a normalised observation.
 
-    The network's output is (value − mean)/std of recent returns. When these two move, the last layer is corrected so that no
-    value changes (PopArt, arXiv 1602.07714).
+    The network's output is (value − mean)/std of recent returns. When these two move, the last layer is corrected so
+    that no value changes (PopArt, arXiv 1602.07714).
 
     Args:
         observation_size: O.

@@ -1,7 +1,7 @@
 """A flow policy trained by FPO (arXiv 2507.21053; per-draw ratios and ASPO after 2602.02481).
 
-The ratio is no likelihood ratio: it is the exponential of how much the flow-matching loss of the action taken fell. At the policy
-that acted its gradient is what the method needs; it is never fed to an importance-sampling estimator.
+The ratio is no likelihood ratio: it is the exponential of how much the flow-matching loss of the action taken fell.
+At the policy that acted its gradient is what the method needs; it is never fed to an importance-sampling estimator.
 """
 
 from __future__ import annotations

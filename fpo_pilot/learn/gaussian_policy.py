@@ -20,8 +20,8 @@ from fpo_pilot.specs.training import GaussianPpoSpec
 class GaussianPolicy(nn.Module):
     """Mean and standard deviation from one network; the action is the sample, or its tanh.
 
-    log π = Σ log N(u; μ, σ), minus Σ 2(log 2 − u − softplus(−2u)) where a = tanh u; σ = softplus(·) + floor. The trace keeps
-    u, so that the inverse of tanh is never taken.
+    log π = Σ log N(u; μ, σ), minus Σ 2(log 2 − u − softplus(−2u)) where a = tanh u; σ = softplus(·) + floor. The
+    trace keeps u, so that the inverse of tanh is never taken.
 
     Args:
         observation_size: O.

@@ -13,8 +13,8 @@ WATCHED = ("policy_loss", "value_loss", "gradient_norm", "ratio_mean")
 def find_trouble(rows: Sequence[Mapping[str, float]], spec: Common) -> str | None:
     """Say why to stop after the last of ``rows`` (one an update), or None.
 
-    Collapse: over the last ``collapse_window`` updates that have a return, every one lies below the best window mean so far by more
-    than ``collapse_fraction`` of the rise from the first window to the best.
+    Collapse: over the last ``collapse_window`` updates that have a return, every one lies below the best window mean
+    so far by more than ``collapse_fraction`` of the rise from the first window to the best.
     """
     last = rows[-1]
     broken = [name for name in WATCHED if not math.isfinite(last[name])]

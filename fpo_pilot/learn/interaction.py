@@ -1,7 +1,7 @@
 """Policy, shield and simulated plants in closed loop: T steps of B environments, as stacked tensors.
 
-The policy is credited with what it proposed, not with what the shield made of it; how far the shield had to correct is a
-penalty of the training reward alone (SAFETY.md 1.7).
+The policy is credited with what it proposed, not with what the shield made of it; how far the shield had to correct
+is a penalty of the training reward alone (SAFETY.md 1.7).
 """
 
 from __future__ import annotations

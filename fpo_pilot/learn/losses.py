@@ -21,9 +21,9 @@ def surrogate(
 ) -> Tensor:
     r"""Return the surrogate of each element, to be minimised.
 
-    With :math:`\rho = e^{\text{log ratio}}`: PPO (arXiv 1707.06347) is :math:`-\min(\rho A, \text{clip}(\rho, 1 \pm c) A)`; SPO
-    (arXiv 2401.16025) is :math:`-(\rho A - |A| (\rho - 1)^2 / 2c)`; ASPO (arXiv 2602.02481) is PPO where A ≥ 0 and SPO elsewhere,
-    chosen element by element, before anything is averaged.
+    With :math:`\rho = e^{\text{log ratio}}`: PPO (arXiv 1707.06347) is :math:`-\min(\rho A, \text{clip}(\rho, 1 \pm
+    c) A)`; SPO (arXiv 2401.16025) is :math:`-(\rho A - |A| (\rho - 1)^2 / 2c)`; ASPO (arXiv 2602.02481) is PPO where
+    A ≥ 0 and SPO elsewhere, chosen element by element, before anything is averaged.
 
     Args:
         log_ratio: ``[B]`` or ``[B, N]``.

@@ -43,8 +43,9 @@ COLUMNS = (
     "density_gap",
 )
 """``evaluation_return``: of the averaged weights without noise; ``evaluation_best``: at the best of the noise scales,
-``evaluation_noise_scale``; NaN where not evaluated. ``value_loss`` is in units of the variance of recent returns. ``density_gap``: mean distance of the surrogate's
-log ratio from the exact one, where evaluated. The rest: :func:`fpo_pilot.learn.monitors.monitors`."""
+``evaluation_noise_scale``; NaN where not evaluated. ``value_loss`` is in units of the variance of recent returns.
+``density_gap``: mean distance of the surrogate's log ratio from the exact one, where evaluated. The rest:
+:func:`fpo_pilot.learn.monitors.monitors`."""
 
 Row = dict[str, float]
 

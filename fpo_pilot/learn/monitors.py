@@ -1,7 +1,7 @@
 """What tells how healthy an update was: measured once after it, on the rollout that it learned from; nothing waits here.
 
-The ratio of a flow policy is not bounded by what the clip sees: how far the *actions* moved is measured by sampling again from the
-same noise, and how wide they spread by sampling from another.
+The ratio of a flow policy is not bounded by what the clip sees: how far the *actions* moved is measured by sampling
+again from the same noise, and how wide they spread by sampling from another.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
         clip: half-width of the trust region.
 
     Returns:
-        ``spread``: standard deviation of the action sampled for one observation; ``action_change``: mean squared distance of the
-        action sampled now from the one taken, from the same noise (a proxy for the KL divergence); ``clip_fraction_good`` and
-        ``clip_fraction_bad``: ratios outside the trust region after the update where the advantage is positive and not;
-        ``ratio_early`` and ``ratio_late``: mean ratio of draws nearer to the noise and to the action; ``old_loss``: mean flow-matching loss
-        of the policy that acted.
+        ``spread``: standard deviation of the action sampled for one observation; ``action_change``: mean squared
+        distance of the action sampled now from the one taken, from the same noise (a proxy for the KL divergence);
+        ``clip_fraction_good`` and ``clip_fraction_bad``: ratios outside the trust region after the update where the
+        advantage is positive and not; ``ratio_early`` and ``ratio_late``: mean ratio of draws nearer to the noise and
+        to the action; ``old_loss``: mean flow-matching loss of the policy that acted.
     """
     obs, action, trace = _spaced(rollout, ROWS)
     advantage = targets.advantage[:: _stride(targets.advantage.shape[0], ROWS)]

@@ -14,8 +14,8 @@ _WIDEST = 10.0
 class Normaliser(nn.Module):
     """Maps observations to mean 0 and standard deviation 1 as seen so far.
 
-    The statistics are float64 buffers. They stay as they are while a policy acts and updates, so that the ratio of the first
-    minibatch is exactly 1, and move afterwards by :meth:`merge`.
+    The statistics are float64 buffers. They stay as they are while a policy acts and updates, so that the ratio of
+    the first minibatch is exactly 1, and move afterwards by :meth:`merge`.
 
     Args:
         size: O.

@@ -1,7 +1,7 @@
 """The seam of every policy: it acts, it says how it changed, it owns its loss. The trainer names no algorithm.
 
-Letters: B rows, O observation, A action, N draws. Actions are normalised: −1 and +1 are the limits; they are stored as sampled,
-neither squashed nor clipped.
+Letters: B rows, O observation, A action, N draws. Actions are normalised: −1 and +1 are the limits; they are stored
+as sampled, neither squashed nor clipped.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class PolicyLoss:
 class Deployment:
     """How a policy is sampled where it is used, apart from how it was sampled in training.
 
-    ``noise_scale`` σ in [0, 1]: a flow starts from σ·ε, a Gaussian adds σ·std·ε to its mean. ``method`` and ``steps`` are those
-    of a flow's sampler; a Gaussian has none.
+    ``noise_scale`` σ in [0, 1]: a flow starts from σ·ε, a Gaussian adds σ·std·ε to its mean. ``method`` and ``steps``
+    are those of a flow's sampler; a Gaussian has none.
     """
 
     noise_scale: float = 0.0

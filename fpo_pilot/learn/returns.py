@@ -18,8 +18,8 @@ def gae(
 ) -> tuple[Tensor, Tensor]:
     """Return advantages and returns, both ``[T, B]``.
 
-    δ_t = r_t + γ·(1 − terminated_t)·V(next_t) − V_t; A_t = δ_t + γλ·(1 − terminated_t)(1 − truncated_t)·A_{t+1}. A truncation
-    bootstraps from the value of the true next observation; a termination does not.
+    δ_t = r_t + γ·(1 − terminated_t)·V(next_t) − V_t; A_t = δ_t + γλ·(1 − terminated_t)(1 − truncated_t)·A_{t+1}. A
+    truncation bootstraps from the value of the true next observation; a termination does not.
 
     Args:
         reward: ``[T, B]``.

@@ -191,8 +191,8 @@ class _Training:
     def begin(self, run_dir: Path) -> None:
         """Settle what the first act needs, and keep the untrained policy: there is always something to roll back to.
 
-        The observation statistics begin with an episode of the untrained policy on the plants of the evaluation: those of a
-        reset alone hardly vary, and would blow up what varies later.
+        The observation statistics begin with an episode of the untrained policy on the plants of the evaluation:
+        those of a reset alone hardly vary, and would blow up what varies later.
         """
         self._evaluation.reset()
         horizon = min(self.plant.horizon, _WARM_UP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from fpo_pilot.learn.build import build_policy
 from fpo_pilot.learn.critic import Critic
