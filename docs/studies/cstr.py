@@ -35,7 +35,7 @@ def one_run(algorithm: str, seed: int, runs: Path) -> list[dict[str, object]]:
     if not finished:
         resume = (run_dir / "manifest.json").exists()
         train_run(PLANT, spec, run_dir, seed=seed, resume=resume, label=f"seed {seed}")
-    evaluation = evaluate_run(run_dir, [], episodes=32, seed=1000)
+    evaluation = evaluate_run(run_dir, [], episodes=32, seed=1000, scenarios=("nominal",), quiet=True)
     training = Manifest.read(run_dir).training
     chosen = evaluation.deployment["noise_scale"]
     rows = []

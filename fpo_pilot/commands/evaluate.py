@@ -32,9 +32,24 @@ def run_evaluate(
 
 
 def evaluate_run(
-    run_dir: Path, against: Sequence[Path], *, episodes: int | None, seed: int, quiet: bool = False
+    run_dir: Path,
+    against: Sequence[Path],
+    *,
+    episodes: int | None,
+    seed: int,
+    scenarios: Sequence[str] = (),
+    quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``."""
+    """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``.
+
+    Args:
+        run_dir: the run to judge.
+        against: other runs for the same table.
+        episodes: of each row; None for the spec's.
+        seed: of the reported episodes.
+        scenarios: names of those to run; all if none is named.
+        quiet: show no progress.
+    """
     from fpo_pilot.evaluate import build_arms, evaluate
     from fpo_pilot.plants.load import load_plant
 
@@ -43,6 +58,8 @@ def evaluate_run(
     spec = load_evaluation_spec(plant.name)
     if episodes is not None:
         spec = spec.model_copy(update={"episodes": episodes})
+    if scenarios:
+        spec = spec.model_copy(update={"scenarios": tuple(s for s in spec.scenarios if s.name in scenarios)})
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     with progress("evaluate [%]", 100.0, quiet=quiet) as report:
         return evaluate(
