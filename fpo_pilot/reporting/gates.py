@@ -8,7 +8,7 @@ from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, decla
 from fpo_pilot.reporting.run_folder import Run
 from fpo_pilot.reporting.views import GateResultView, GateSpecView, IntervalView, SafetyView, VerdictView
 
-MOST_SCENARIOS = 4
+SEVERITY = {"pass": 0, "inconclusive": 1, "fail": 2}
 EVENTS = ("hard_violation", "outside_band", "intervention", "infeasible")
 
 
@@ -22,32 +22,50 @@ def last_results(run: Run) -> tuple[GateResultView, ...]:
     return tuple(last.values())
 
 
-def gate_table(run: Run) -> Table | None:
-    """Value, confidence limits, criterion and verdict of every gate; ``None`` where nothing was judged yet."""
-    rows: list[Row] = []
-    sources: list[Source] = []
-    if run.evaluation is not None and run.evaluation.verdict is not None:
-        rows += _offline_rows(run.evaluation.verdict)
-        sources.append(Source("evaluation.json", ("verdict.difference", "verdict.result")))
+def summary_table(run: Run) -> Table | None:
+    """The gates of page one: the scenario that decides, and of each gate its worst level of authority."""
+    verdict = run.evaluation.verdict if run.evaluation is not None else None
+    offline = [] if verdict is None else [_deciding_row(verdict)]
+    worst: dict[tuple[str, str], GateResultView] = {}
+    for result in last_results(run):
+        key = (result.stage, result.name)
+        if key not in worst or SEVERITY[result.verdict] >= SEVERITY[worst[key].verdict]:
+            worst[key] = result
+    return _table("gates", say("gates.caption"), run, offline, list(worst.values()))
+
+
+def full_table(run: Run) -> Table | None:
+    """Every scenario and every level of authority; ``None`` where page one shows them all."""
+    verdict = run.evaluation.verdict if run.evaluation is not None else None
+    each = verdict.by_scenario if verdict is not None else ()
     results = last_results(run)
-    if results:
-        rows += [_gate_row(result, run.manifest.safety_spec) for result in results]
-        sources.append(Source("rollout.json", ("gates",)))
+    shown = {(result.stage, result.name) for result in results}
+    if len(each) < 2 and len(results) == len(shown):
+        return None
+    margin = verdict.margin if verdict is not None else None
+    offline = [_offline_row(one.scenario, one.difference, one.result, margin) for one in each]
+    return _table("gates-all", say("gates.caption_all"), run, offline, list(results))
+
+
+def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results: list[GateResultView]) -> Table | None:
+    rows = (*offline, *(_gate_row(result, run.manifest.safety_spec) for result in results))
     if not rows:
         return None
+    sources = [Source("evaluation.json", ("verdict.difference", "verdict.result"))] if offline else []
+    sources += [Source("rollout.json", ("gates",))] if results else []
     return Table(
-        id="gates",
-        caption=say("gates.caption"),
+        id=table_id,
+        caption=caption,
         columns=(
-            Column(say("gates.column_stage")),
+            Column(say("gates.column_stage"), short=True),
             Column(say("gates.column_gate")),
             Column(say("gates.column_value"), numeric=True),
             Column(say("gates.column_limits"), numeric=True),
             Column(say("gates.column_criterion")),
             Column(say("gates.column_n"), numeric=True),
-            Column(say("gates.column_verdict")),
+            Column(say("gates.column_verdict"), short=True),
         ),
-        rows=tuple(rows),
+        rows=rows,
         sources=tuple(sources),
         notes=(say("gates.note_inconclusive"),) if any(_is_open(row) for row in rows) else (),
     )
@@ -57,21 +75,16 @@ def _is_open(row: Row) -> bool:
     return any(isinstance(cell, Mark) and cell.outcome == "inconclusive" for cell in row.cells)
 
 
-def _offline_rows(verdict: VerdictView) -> list[Row]:
-    """One row a scenario; where there are many, only that of the worst, which decides."""
-    each = verdict.by_scenario
-    if 1 < len(each) <= MOST_SCENARIOS:
-        return [_offline_row(one.scenario, one.difference, one.result, verdict.margin) for one in each]
-    return [
-        _offline_row(verdict.scenario if len(each) > 1 else None, verdict.difference, verdict.result, verdict.margin)
-    ]
+def _deciding_row(verdict: VerdictView) -> Row:
+    scenario = verdict.scenario if len(verdict.by_scenario) > 1 else None
+    return _offline_row(scenario, verdict.difference, verdict.result, verdict.margin)
 
 
 def _offline_row(scenario: str | None, difference: IntervalView | None, result: Outcome, margin: float | None) -> Row:
     stage = stage_label("offline")
     return Row(
         (
-            stage if scenario is None else Stack((stage, scenario_label(scenario))),
+            stage if scenario is None else say("gates.in_condition", stage=stage, condition=scenario_label(scenario)),
             say("gates.saving"),
             Number(difference.mean if difference else None, signed=True),
             _limits(difference.low if difference else None, difference.high if difference else None),
@@ -86,7 +99,7 @@ def _gate_row(result: GateResultView, safety: SafetyView | None) -> Row:
     spec = _spec_of(result, safety)
     stage: Cell = stage_label(result.stage)
     if result.authority is not None and result.stage == "bounded":
-        stage = Stack((stage_label(result.stage), say("gates.beta", beta=declared(result.authority))))
+        stage = say("gates.at_authority", stage=stage_label(result.stage), beta=declared(result.authority))
     is_rate = result.kind == "rate" or (spec is not None and spec.kind == "rate")
     if is_rate:
         value: Phrase = percent(result.value)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from fpo_pilot.reporting.conditions import (
+    Line,
+    condition_columns,
+    condition_note,
+    conditions_of,
+    count_of,
+    first_row,
+    head_cells,
+    head_columns,
+    lines_of,
+    tone_of,
+)
 from fpo_pilot.reporting.drawing import IntervalRow, Intervals, Level, Role
 from fpo_pilot.reporting.facts import judged_rows
 from fpo_pilot.reporting.labels import (
-    ARM_ORDER,
-    arm_label,
     candidate_of,
     full_label,
     judged_shield,
-    mode_label,
-    row_of,
     scenario_label,
-    shield_label,
 )
-from fpo_pilot.reporting.page import Block, Column, Figure, Notice, Paragraph, Row, Section, Source, Table
+from fpo_pilot.reporting.page import Block, Cell, Column, Figure, Notice, Paragraph, Row, Section, Source, Table
 from fpo_pilot.reporting.phrases import Number, Phrase, Verbatim, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
 from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, IntervalView
@@ -47,77 +53,51 @@ def kpi_section(run: Run) -> Section:
     return Section("kpi", title, tuple(blocks))
 
 
-def ordered_rows(evaluation: EvaluationView) -> list[EvaluationRowView]:
-    """Rows by scenario (in order of the file), controller, mode, and shield on before off."""
-    scenarios = list(dict.fromkeys(row.scenario for row in evaluation.rows))
-    arms = {arm: place for place, arm in enumerate(ARM_ORDER)}
-    return sorted(
-        evaluation.rows,
-        key=lambda row: (scenarios.index(row.scenario), arms.get(row.arm, len(arms)), row.mode, not row.shield),
-    )
-
-
 def kpi_table(evaluation: EvaluationView) -> Table:
-    """Cost of each controller in each mode, scenario and shield setting, with its interval and n."""
-    rows = [_row(row, evaluation) for row in ordered_rows(evaluation)]
-    notes: list[Phrase] = [say("kpi.note_cost")]
-    if any(row.arm == "oracle" for row in evaluation.rows):
+    """Cost of each controller in each mode and shield setting, with its interval and n, in every condition."""
+    single = len(conditions_of(evaluation)) == 1
+    lines = lines_of(evaluation)
+    notes: list[Phrase] = [*condition_note(evaluation), say("kpi.note_cost")]
+    if not single:
+        notes.append(say("kpi.note_cells"))
+    if any(line.arm == "oracle" for line in lines):
         notes.append(say("kpi.note_oracle"))
     if any(_is_point(row.returns) for row in evaluation.rows):
         notes.append(say("kpi.note_point"))
-    table = Table(
+    count = Column(say("kpi.column_n"), numeric=True)
+    alone = (
+        Column(say("kpi.column_cost"), numeric=True),
+        Column(say("kpi.column_interval"), numeric=True),
+        Column(say("kpi.column_relative"), numeric=True),
+    )
+    return Table(
         id="kpi",
         caption=say("kpi.caption"),
-        columns=(
-            Column(say("kpi.column_controller")),
-            Column(say("kpi.column_mode"), short=True),
-            Column(say("kpi.column_shield"), short=True),
-            Column(say("kpi.column_scenario")),
-            Column(say("kpi.column_n"), numeric=True),
-            Column(say("kpi.column_cost"), numeric=True),
-            Column(say("kpi.column_interval"), numeric=True),
-            Column(say("kpi.column_relative"), numeric=True),
+        columns=(*head_columns(), count, *(alone if single else condition_columns(evaluation, numeric=True))),
+        rows=tuple(
+            Row(
+                (*head_cells(line), count_of(line), *_cost_cells(line, evaluation, single=single)),
+                tone_of(line, evaluation),
+            )
+            for line in lines
         ),
-        rows=tuple(rows),
         sources=(Source("evaluation.json", ROW_FIELDS), Source("episodes.parquet", ("return", "seed"))),
         notes=tuple(notes),
     )
-    return without_single_condition(table, evaluation, place=3)
 
 
-def without_single_condition(table: Table, evaluation: EvaluationView, *, place: int) -> Table:
-    """Leave out the column of conditions where there is only one, and name it in a note."""
-    scenarios = {row.scenario for row in evaluation.rows}
-    if len(scenarios) != 1:
-        return table
-    return replace(
-        table,
-        columns=table.columns[:place] + table.columns[place + 1 :],
-        rows=tuple(replace(row, cells=row.cells[:place] + row.cells[place + 1 :]) for row in table.rows),
-        notes=(say("kpi.note_condition", scenario=scenario_label(scenarios.pop())), *table.notes),
-    )
-
-
-def _row(row: EvaluationRowView, evaluation: EvaluationView) -> Row:
+def _cost_cells(line: Line, evaluation: EvaluationView, *, single: bool) -> tuple[Cell, ...]:
+    if not single:
+        return tuple(None if row is None else _cost_in_one_cell(row) for row in line.rows)
+    row = line.present[0]
     cost = row.returns.negated()
-    is_candidate, on = (row.arm, row.mode) == candidate_of(evaluation), judged_shield(evaluation)
-    return Row(
-        (
-            arm_label(row.arm),
-            mode_label(row.mode),
-            shield_label(row.shield),
-            scenario_label(row.scenario),
-            Number(row.n),
-            Number(cost.mean),
-            say("interval.limits", low=Number(cost.low), high=Number(cost.high)),
-            _relative(row, evaluation),
-        ),
-        tone="policy"
-        if is_candidate and row.shield == on
-        else "incumbent"
-        if row.arm == "incumbent" and row.shield == on
-        else "plain",
-    )
+    limits = say("interval.limits", low=Number(cost.low), high=Number(cost.high))
+    return Number(cost.mean), limits, _relative(row, evaluation)
+
+
+def _cost_in_one_cell(row: EvaluationRowView) -> Phrase:
+    cost = row.returns.negated()
+    return say("interval.full", mean=Number(cost.mean), low=Number(cost.low), high=Number(cost.high))
 
 
 def _relative(row: EvaluationRowView, evaluation: EvaluationView) -> Phrase:
@@ -143,7 +123,7 @@ def kpi_figure(evaluation: EvaluationView) -> Figure | None:
     first = evaluation.rows[0].scenario if evaluation.rows else ""
     on = judged_shield(evaluation)
     rows = []
-    for row in ordered_rows(evaluation):
+    for row in (line.present[0] for line in lines_of(evaluation)):
         cost = row.returns.negated()
         if row.scenario != first or cost.mean is None or not math.isfinite(cost.mean):
             continue
@@ -155,7 +135,7 @@ def kpi_figure(evaluation: EvaluationView) -> Figure | None:
         rows.append(IntervalRow(full_label(row.arm, row.mode, row.shield), cost.mean, low, high, role))
     if not rows:
         return None
-    incumbent = row_of(evaluation, "incumbent")
+    incumbent = first_row(evaluation, "incumbent")
     mean = incumbent.returns.negated().mean if incumbent is not None else None
     reference = None if mean is None else Level(say("figure.incumbent_mean"), mean, "reference")
     return Figure(

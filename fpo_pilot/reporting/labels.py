@@ -142,14 +142,18 @@ def judged_shield(evaluation: EvaluationView) -> bool:
 
 
 def row_of(evaluation: EvaluationView, arm: str, mode: str = "") -> EvaluationRowView | None:
-    """The row of a controller in the first scenario; the other shield setting stands in where it was not run."""
+    """The row of a controller in the scenario that decides, or else the first; with the shield as it is judged.
+
+    The other shield setting stands in where it was not run.
+    """
     shield = judged_shield(evaluation)
+    deciding = evaluation.verdict.scenario if evaluation.verdict is not None else None
     rows = [row for row in evaluation.rows if row.arm == arm and row.mode == mode]
-    rows.sort(key=lambda row: row.shield != shield)
+    rows.sort(key=lambda row: (row.scenario != deciding, row.shield != shield))
     return rows[0] if rows else None
 
 
 def candidate_row(evaluation: EvaluationView) -> EvaluationRowView | None:
-    """The row of the policy that the verdict is about, in the first scenario."""
+    """The row of the policy that the verdict is about, in the scenario that decides."""
     candidate = candidate_of(evaluation)
     return None if candidate is None else row_of(evaluation, *candidate)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from fpo_pilot.reporting.conditions import first_row
 from fpo_pilot.reporting.drawing import IntervalRow, Level, Panel, Panels, Role, Series
 from fpo_pilot.reporting.kpi import LOG_RATIO, cost_intervals
-from fpo_pilot.reporting.labels import arm_label, candidate_of, mode_label, row_of
+from fpo_pilot.reporting.labels import arm_label, candidate_of, mode_label
 from fpo_pilot.reporting.page import Block, Figure, Notice, Section, Source, Subheading
 from fpo_pilot.reporting.phrases import Number, Phrase, say
 from fpo_pilot.reporting.run_folder import Missing, Run, numbers
@@ -76,7 +77,7 @@ def _levels(run: Run) -> tuple[Level, ...]:
     """The incumbent's cost and the optimum, to judge a curve by."""
     levels = []
     for arm in ("incumbent", "oracle"):
-        row = row_of(run.evaluation, arm) if run.evaluation is not None else None
+        row = first_row(run.evaluation, arm) if run.evaluation is not None else None
         cost = row.returns.negated().mean if row is not None else None
         if cost is not None:
             levels.append(Level(say("figure.level", arm=arm_label(arm), value=Number(cost)), cost, "reference"))

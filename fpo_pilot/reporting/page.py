@@ -9,7 +9,7 @@ from fpo_pilot.reporting.drawing import Drawing
 from fpo_pilot.reporting.phrases import Phrase
 
 Outcome = Literal["pass", "fail", "inconclusive"]
-StageState = Literal["done", "here", "ahead"]
+StageState = Literal["done", "left", "here", "ahead"]
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,25 @@ from collections import Counter
 import numpy as np
 
 from fpo_pilot.evidence.statistics import clopper_pearson_upper
+from fpo_pilot.reporting.conditions import (
+    condition_columns,
+    condition_note,
+    conditions_of,
+    head_cells,
+    head_columns,
+    lines_of,
+    tone_of,
+)
 from fpo_pilot.reporting.facts import LeastMargin, least_margins, reasons_of_stage
-from fpo_pilot.reporting.kpi import ordered_rows, without_single_condition
 from fpo_pilot.reporting.labels import (
+    STAGES,
     arm_label,
     candidate_of,
     controller_label,
     full_label,
     judged_shield,
     limit_range,
-    mode_label,
     reason_label,
-    scenario_label,
-    shield_label,
     stage_label,
 )
 from fpo_pilot.reporting.page import Block, Cell, Column, Notice, Paragraph, Row, Section, Source, Stack, Table
@@ -34,8 +40,7 @@ def safety_section(run: Run) -> Section:
     if run.evaluation is None:
         blocks.append(Notice(say("notice.no_evaluation", command="fpo-pilot evaluate")))
     else:
-        table = violation_table(run.evaluation)
-        blocks.append(without_single_condition(table, run.evaluation, place=3))
+        blocks.append(violation_table(run.evaluation))
     blocks += [table for table in (block_table(run), margin_table(run), intervention_table(run)) if table is not None]
     safety = run.manifest.safety_spec
     if safety is None:
@@ -53,52 +58,39 @@ def rate_phrase(events: int, n: int, upper: float | None, unit: str) -> Phrase:
     return say(f"safety.rate_{unit}", events=events, n=n, upper=percent(bound, round_up=True))
 
 
-def _episode_rate(seen: ViolationsView) -> Cell:
-    rate = rate_phrase(seen.episodes_with, seen.n, seen.upper95, "episodes")
-    if seen.independent is None or seen.independent >= seen.n:
-        return rate
-    return Stack((rate, say("safety.independent", count=seen.independent)))
-
-
 def violation_table(evaluation: EvaluationView) -> Table:
     """Episodes with a hard violation, with the upper limit of the rate, and interventions, for every controller."""
+    single = len(conditions_of(evaluation)) == 1
+    rates = (Column(say("safety.column_violations"), short=True),)
+    key = "safety.column_interventions" if single else "safety.column_most_interventions"
     rows = []
-    candidate, on = candidate_of(evaluation), judged_shield(evaluation)
-    for row in ordered_rows(evaluation):
-        seen = row.violations
-        cells = (
-            arm_label(row.arm),
-            mode_label(row.mode),
-            shield_label(row.shield),
-            scenario_label(row.scenario),
-            _episode_rate(seen),
-            Number(row.interventions_per_100_steps if row.shield else None),
-        )
-        is_candidate = (row.arm, row.mode) == candidate and row.shield == on
-        rows.append(
-            Row(
-                cells,
-                "policy" if is_candidate else "incumbent" if row.arm == "incumbent" and row.shield == on else "plain",
-            )
-        )
+    for line in lines_of(evaluation):
+        cells = tuple(None if row is None else _episode_rate(row.violations, short=not single) for row in line.rows)
+        rates_seen = [row.interventions_per_100_steps for row in line.present]
+        most = max((rate for rate in rates_seen if rate is not None), default=None)
+        rows.append(Row((*head_cells(line), *cells, Number(most if line.shield else None)), tone_of(line, evaluation)))
     return Table(
         id="violations",
         caption=say("safety.violations_caption"),
         columns=(
-            Column(say("kpi.column_controller")),
-            Column(say("kpi.column_mode"), short=True),
-            Column(say("kpi.column_shield"), short=True),
-            Column(say("kpi.column_scenario")),
-            Column(say("safety.column_violations"), short=True),
-            Column(say("safety.column_interventions"), numeric=True),
+            *head_columns(),
+            *(rates if single else condition_columns(evaluation, numeric=False)),
+            Column(say(key), numeric=True),
         ),
         rows=tuple(rows),
         sources=(
             Source("evaluation.json", ("rows.violations", "rows.interventions_per_100_steps")),
             Source("episodes.parquet", ("violations_hard", "interventions", "steps")),
         ),
-        notes=(say("safety.note_off"),),
+        notes=(*condition_note(evaluation), *(() if single else (say("safety.note_cells"),)), say("safety.note_off")),
     )
+
+
+def _episode_rate(seen: ViolationsView, *, short: bool) -> Cell:
+    rate = rate_phrase(seen.episodes_with, seen.n, seen.upper95, "short" if short else "episodes")
+    if seen.independent is None or seen.independent >= seen.n:
+        return rate
+    return Stack((rate, say("safety.independent", count=seen.independent)))
 
 
 def block_table(run: Run) -> Table | None:
@@ -178,17 +170,15 @@ def _margin_row(margin: LeastMargin, run: Run) -> Row:
 
 
 def intervention_table(run: Run) -> Table | None:
-    """Logged steps that the shield altered, by reason, for each stage and controller."""
+    """Logged steps in which the shield altered what the policy or the incumbent asked for, by stage and reason."""
     rows: list[Row] = []
-    columns = ("shield.reasons", "arm", "mode", "shield")
     files = []
-    for stage in run.logged_stages():
-        counts, steps = reasons_of_stage(run, stage)
-        if counts:
+    for stage in sorted(run.logged_stages(), key=lambda name: STAGES.index(name) if name in STAGES else len(STAGES)):
+        counted = _counted_reasons(run, stage)
+        if counted:
             files.append(f"steps/stage={stage}")
-        for (arm, mode), counter in sorted(counts.items()):
-            if arm in ("flow", "gaussian_ppo", "policy", "incumbent", "fpo"):
-                rows += _reason_rows(stage, arm, mode, counter, steps[arm, mode])
+        for who, counter, steps in counted:
+            rows += _reason_rows(stage, who, counter, steps)
     if not rows:
         return None
     return Table(
@@ -202,16 +192,27 @@ def intervention_table(run: Run) -> Table | None:
             Column(say("safety.column_per100"), numeric=True),
         ),
         rows=tuple(rows),
-        sources=tuple(Source(file, columns) for file in files),
+        sources=tuple(Source(file, ("shield.reasons", "arm", "mode", "shield")) for file in files),
         notes=(say("safety.note_reasons"),),
     )
 
 
-def _reason_rows(stage: str, arm: str, mode: str, counter: Counter[str], steps: int) -> list[Row]:
-    head: tuple[Cell, Cell] = (stage_label(stage), controller_label(arm, mode))
-    total: Cell = say("safety.of_steps", n=steps)
+def _counted_reasons(run: Run, stage: str) -> list[tuple[Phrase, Counter[str], int]]:
+    """Who asked, reasons, logged steps: policy and incumbent offline; in the roll-out the policy, whoever drove."""
+    counts, steps = reasons_of_stage(run, stage)
+    if not counts:
+        return []
+    if stage != "offline":
+        return [(arm_label("policy"), sum(counts.values(), Counter()), sum(steps.values()))]
+    candidate = candidate_of(run.evaluation) if run.evaluation is not None else None
+    shown = [key for key in (candidate, ("incumbent", "")) if key in counts]
+    return [(controller_label(*key), counts[key], steps[key]) for key in shown]
+
+
+def _reason_rows(stage: str, who: Phrase, counter: Counter[str], steps: int) -> list[Row]:
+    head: tuple[Cell, Cell] = (stage_label(stage), who)
     if not counter:
-        return [Row((*head, say("safety.not_altered"), total, Number(0.0)))]
+        return [Row((*head, say("safety.not_altered"), say("safety.steps_of", count=0, n=steps), Number(0.0)))]
     ordered = sorted(counter.items(), key=lambda item: (-item[1], item[0]))
     return [
         Row((*head, reason_label(reason), say("safety.steps_of", count=count, n=steps), Number(100.0 * count / steps)))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fpo_pilot.reporting.drawing import StageEvent, StageLine, StageSpan
 from fpo_pilot.reporting.facts import RANDOM_ACTIONS
+from fpo_pilot.reporting.gates import full_table
 from fpo_pilot.reporting.labels import event_reason, stage_label
 from fpo_pilot.reporting.page import Block, Column, Figure, Mark, Notice, Paragraph, Row, Section, Source, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, declared, say
@@ -39,7 +40,9 @@ def stages_section(run: Run) -> Section:
     """Build the section; without a roll-out it says so."""
     title = say("stages.title")
     if run.rollout is None:
-        return Section("stages", title, (Notice(say("notice.no_rollout", command="fpo-pilot rollout")),))
+        notice = Notice(say("notice.no_rollout", command="fpo-pilot rollout"))
+        table = full_table(run)
+        return Section("stages", title, (notice,) if table is None else (notice, table))
     moments = read_moments(run)
     blocks: list[Block] = [
         Paragraph(
@@ -55,6 +58,9 @@ def stages_section(run: Run) -> Section:
     if figure is not None:
         blocks.append(figure)
     blocks.append(event_table(moments))
+    gates = full_table(run)
+    if gates is not None:
+        blocks.append(gates)
     kpi = stage_kpi_table(run.rollout)
     if kpi is not None:
         blocks.append(kpi)
@@ -133,7 +139,8 @@ def stage_spans(rollout: RolloutView, moments: list[Moment]) -> tuple[StageSpan,
 
 
 def event_table(moments: list[Moment]) -> Table:
-    """Every transition and guard with its reason, at most forty lines."""
+    """Every transition and guard with its reason, at most forty lines; a guard that goes on firing is one line."""
+    moments, repeated = without_repeats(moments)
     rows = [
         Row(
             (
@@ -149,6 +156,8 @@ def event_table(moments: list[Moment]) -> Table:
         for m in moments[:MOST_EVENTS]
     ]
     notes: tuple[Phrase, ...] = (say("stages.note_seq"),)
+    if repeated:
+        notes = (*notes, say("stages.note_repeated", count=repeated))
     if len(moments) > MOST_EVENTS:
         notes = (*notes, say("stages.note_cut", shown=MOST_EVENTS, count=len(moments)))
     return Table(
@@ -171,6 +180,19 @@ def event_table(moments: list[Moment]) -> Table:
 
 def _count(value: float) -> Number:
     return Number(int(value) if math.isfinite(value) else None)
+
+
+def without_repeats(moments: list[Moment]) -> tuple[list[Moment], int]:
+    """Leave out guards that fired before in the same episode for the same reason; return how many those were."""
+    seen: set[tuple[float, str]] = set()
+    kept = []
+    for moment in moments:
+        key = (moment.episode, moment.reason)
+        if moment.kind != "guard" or key not in seen:
+            kept.append(moment)
+        if moment.kind == "guard":
+            seen.add(key)
+    return kept, len(moments) - len(kept)
 
 
 def _change(moment: Moment) -> Phrase:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fpo_pilot.reporting.facts import guard_reasons, least_margins, worst_candidate_row
-from fpo_pilot.reporting.gates import gate_table, last_results
+from fpo_pilot.reporting.gates import last_results, summary_table
 from fpo_pilot.reporting.labels import (
     STAGES,
     candidate_of,
@@ -15,7 +15,7 @@ from fpo_pilot.reporting.labels import (
     shield_label,
     stage_label,
 )
-from fpo_pilot.reporting.page import Outcome, StageMark, VerdictPage
+from fpo_pilot.reporting.page import Outcome, StageMark, StageState, VerdictPage
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, declared, percent, say
 from fpo_pilot.reporting.risks import main_risks
 from fpo_pilot.reporting.run_folder import Run
@@ -24,7 +24,7 @@ from fpo_pilot.reporting.run_folder import Run
 def verdict_page(run: Run) -> VerdictPage:
     """Build page one."""
     outcome, key = decision(run)
-    gates = gate_table(run)
+    gates = summary_table(run)
     final = run.rollout.final_stage if run.rollout is not None else "offline"
     return VerdictPage(
         outcome=outcome,
@@ -67,19 +67,22 @@ def decision(run: Run) -> tuple[Outcome, str]:
 
 
 def stage_marks(run: Run) -> tuple[StageMark, ...]:
-    """The strip of stages: those behind, the present one, those ahead."""
+    """The strip of stages: those passed, one entered and left without passing, the present one, those ahead."""
+    final = run.rollout.final_stage if run.rollout is not None else "offline"
     if run.evaluation is None:
         return tuple(StageMark(stage_label(stage), "ahead") for stage in STAGES)
-    final = run.rollout.final_stage if run.rollout is not None else "offline"
     if final in STAGES:
-        here = STAGES.index(final)
-        states = ["done" if i < here else "here" if i == here else "ahead" for i in range(len(STAGES))]
-        return tuple(StageMark(stage_label(s), state) for s, state in zip(STAGES, states, strict=True))  # type: ignore[arg-type]
-    reached = {t.from_stage for t in run.rollout.transitions} if run.rollout is not None else set()
-    marks = [
-        StageMark(stage_label(stage), "done" if stage in reached or stage == "offline" else "ahead") for stage in STAGES
-    ]
-    return (*marks, StageMark(stage_label(final), "here"))
+        return _marks(STAGES.index(final), "here")
+    left = [change.from_stage for change in run.rollout.transitions] if run.rollout is not None else []
+    last = left[-1] if left and left[-1] in STAGES else "shadow"
+    return (*_marks(STAGES.index(last), "left"), StageMark(stage_label(final), "here"))
+
+
+def _marks(place: int, state: StageState) -> tuple[StageMark, ...]:
+    return tuple(
+        StageMark(stage_label(stage), "done" if i < place else state if i == place else "ahead")
+        for i, stage in enumerate(STAGES)
+    )
 
 
 def _authority(run: Run) -> Phrase:

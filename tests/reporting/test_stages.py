@@ -82,7 +82,9 @@ def test_guards_are_listed_with_their_reason_and_marked_in_the_time_line(make_ru
         "authority_from": 1.0,
         "authority_to": 0.0,
     }
-    both = [{**row, "reason": "integrity.nan:T"} for row in (guard, back)]
+    both = [
+        {**row, "reason": "integrity.nan:T"} for row in (guard, back, {**guard, "seq": 15013}, {**guard, "seq": 15014})
+    ]
     pq.write_table(pa.Table.from_pylist([*rows, *both]), folder / "events.parquet")
     edit_json(folder / "rollout.json", lambda d: d.update(final_stage="rolled_back", final_authority=0.0))
     english, japanese = (path.read_text(encoding="utf-8") for path in write_report(folder))
@@ -91,9 +93,11 @@ def test_guards_are_listed_with_their_reason_and_marked_in_the_time_line(make_ru
     assert english.index("<td>Guard</td>") < english.index("Full → Rolled back")
     assert "Measurement not to be believed <code>integrity.nan:T</code>" in english
     assert "Gates passed after 74 blocks: <code>agrees</code>" in english
+    assert english.count("<td>Guard</td>") == 1
+    assert "for the same reason are left out here: 2." in english
     assert "全権自動運転 → 切戻し" in japanese
     assert "74 ブロックで移行判定に合格：<code>agrees</code>" in japanese
-    assert "ガードが 1 回働いた" in japanese
+    assert "ガードが 3 回働いた" in japanese
 
 
 def test_a_long_roll_out_shows_the_first_forty_events_and_says_how_many_there_are(make_run: Make) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from fpo_pilot.reporting import write_report
+from fpo_pilot.reporting.gates import full_table, summary_table
 from fpo_pilot.reporting.run_folder import read_run
+from fpo_pilot.reporting.texts import load_speaker
 from fpo_pilot.reporting.verdict import decision, stage_marks
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
@@ -80,7 +82,7 @@ def test_the_strip_shows_stages_behind_here_and_ahead(make_run: Make, edit_json:
     edit_json(folder / "rollout.json", end_in("bounded", 0.3))
     assert [mark.state for mark in stage_marks(read_run(folder))] == ["done", "done", "here", "ahead"]
     edit_json(folder / "rollout.json", end_in("rolled_back", 0.0))
-    assert [mark.state for mark in stage_marks(read_run(folder))] == ["done", "done", "done", "ahead", "here"]
+    assert [mark.state for mark in stage_marks(read_run(folder))] == ["done", "done", "left", "ahead", "here"]
 
 
 def test_verdicts_are_icon_word_and_colour_in_both_languages(make_run: Make, edit_json: Edit) -> None:
@@ -129,9 +131,12 @@ def test_every_scenario_is_judged_in_the_gate_table_and_the_worst_decides(make_r
     edit_json(folder / "evaluation.json", two_scenarios)
     assert decision(read_run(folder)) == ("inconclusive", "not_decided")
     page = write_report(folder, ("en",))[0].read_text(encoding="utf-8")
-    assert "<div>Offline</div><div>Nominal</div>" in page
-    assert "<div>Offline</div><div><code>hot_feed</code></div>" in page
-    assert '<th scope="col">Condition</th>' in page
+    first, rest = page.split('<section class="section" id="kpi"')
+    assert "Offline, <code>hot_feed</code>" in first  # page one: the scenario that decides
+    assert "Offline, Nominal" not in first
+    assert "Offline, Nominal" in rest
+    assert page.count('<th scope="col" class="numeric">Nominal</th><th scope="col" class="numeric"><code>hot_feed') == 1
+    assert '<td class="short">0 of 32 (&lt; 9\u00a0%)</td><td class="short">0 of 32 (&lt; 9\u00a0%)</td>' in page
 
 
 def test_equal_episodes_of_a_deterministic_plant_count_once(make_run: Make, edit_json: Edit) -> None:
@@ -161,3 +166,23 @@ def test_a_plant_without_shield_is_judged_without_one(make_run: Make, edit_json:
     assert decision(read_run(folder)) == ("fail", "violations")
     page = write_report(folder, ("en",))[0].read_text(encoding="utf-8")
     assert "simulated episodes, shield off, condition: Nominal" in page
+
+
+def test_page_one_shows_of_each_gate_its_worst_level_and_section_five_all(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run()
+
+    def levels(document: Document) -> None:
+        gates = document["gates"]
+        gates[1].update(authority=0.1)
+        gates[2].update(authority=0.1, verdict="inconclusive")
+        document["gates"] += [{**gates[1], "authority": 0.3}, {**gates[2], "authority": 0.3, "verdict": "pass"}]
+
+    edit_json(folder / "rollout.json", levels)
+    summary, full = summary_table(read_run(folder)), full_table(read_run(folder))
+    assert summary is not None
+    assert full is not None
+    assert len(summary.rows) == 4  # offline, shadow, two of bounded
+    assert len(full.rows) == 6
+    speaker = load_speaker("en")
+    stages = [speaker.text(row.cells[0]) for row in summary.rows]  # type: ignore[arg-type]
+    assert stages == ["Offline", "Shadow", "Bounded, β 0.3", "Bounded, β 0.1"]
