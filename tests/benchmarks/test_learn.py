@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -70,10 +73,13 @@ def test_one_update_pass(benchmark) -> None:
     benchmark.pedantic(run, rounds=12, warmup_rounds=2)
     rate = ROWS / benchmark.stats.stats.min
     benchmark.extra_info["transitions_per_second"] = rate
+    benchmark.extra_info["ratio_to_matrix_multiplications"] = benchmark.stats.stats.min / fastest(
+        matrix_multiplications()
+    )
     assert rate >= UPDATE_FLOOR
 
 
-def test_matrix_multiplications_of_one_update_pass(benchmark) -> None:
+def matrix_multiplications() -> Callable[[], None]:
     """The limit: forward, and twice that backward, of the layers alone, in 32 minibatches."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(240, OBSERVATION, 256), *[(240, 256, 256)] * 4, (240, 256, 1)]
@@ -86,8 +92,16 @@ def test_matrix_multiplications_of_one_update_pass(benchmark) -> None:
                 y = x @ w
                 _ = y @ w.T, x.T @ y
 
-    benchmark.pedantic(multiply, rounds=12, warmup_rounds=2)
-    benchmark.extra_info["transitions_per_second"] = ROWS / benchmark.stats.stats.min
+    return multiply
+
+
+def fastest(run: Callable[[], object], rounds: int = 12) -> float:
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def test_acting_with_ten_euler_steps(benchmark) -> None:
