@@ -19,6 +19,7 @@ from fpo_pilot.reporting.labels import candidate_of, event_reason, judged_shield
 from fpo_pilot.reporting.page import Risk
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, percent, say
 from fpo_pilot.reporting.run_folder import Run
+from fpo_pilot.reporting.stages import drill_label
 
 FEW_EPISODES = 30
 SMALL_MARGIN = 0.05
@@ -64,6 +65,14 @@ def _guards(run: Run) -> Iterator[Risk]:
     reasons = guard_reasons(run)
     if reasons:
         yield _risk("guards", "stages", count=len(reasons), reason=event_reason(reasons[0]))
+
+
+def _failed_drills(run: Run) -> Iterator[Risk]:
+    for drill in run.drills:
+        if not drill.passed:
+            yield _risk(
+                "drill_failed", "stages", drill=drill_label(drill.name), stage=stage_label(drill.rollout.final_stage)
+            )
 
 
 def _inconclusive(run: Run) -> Iterator[Risk]:
@@ -165,6 +174,7 @@ RULES: tuple[Callable[[Run], Iterator[Risk]], ...] = (
     _no_safety_spec,
     _violations_behind_shield,
     _failed_gates,
+    _failed_drills,
     _guards,
     _inconclusive,
     _needs_the_shield,

@@ -94,6 +94,11 @@ class Drill:
     rollout: RolloutView
     events: pa.Table | None
 
+    @property
+    def passed(self) -> bool:
+        """Whether the incumbent was in charge at its end."""
+        return not self.rollout.final_authority
+
 
 @dataclass(frozen=True)
 class Missing:

@@ -168,8 +168,8 @@ def event_table(moments: list[Moment]) -> Table:
             Column(say("stages.column_kind")),
             Column(say("stages.column_episode"), numeric=True),
             Column(say("stages.column_step"), numeric=True),
-            Column(say("stages.column_change")),
-            Column(say("stages.column_authority")),
+            Column(say("stages.column_change"), short=True),
+            Column(say("stages.column_authority"), short=True),
             Column(say("stages.column_reason")),
         ),
         rows=tuple(rows),
@@ -245,6 +245,11 @@ def _guards(events: pa.Table | None) -> list[str]:
     return [reason for kind, reason in kinds if kind == "guard"]
 
 
+def drill_label(name: str) -> Phrase:
+    """What was put in on purpose, from the name of the drill's folder."""
+    return say("stages.drill_random") if name == RANDOM_ACTIONS else say("stages.drill_fault", fault=name)
+
+
 def drill_table(run: Run) -> Table:
     """Faults put in on purpose: how each roll-out ended and whether the incumbent was in charge at its end."""
     rows = []
@@ -253,14 +258,12 @@ def drill_table(run: Run) -> Table:
         rows.append(
             Row(
                 (
-                    say("stages.drill_random")
-                    if drill.name == RANDOM_ACTIONS
-                    else say("stages.drill_fault", fault=drill.name),
+                    drill_label(drill.name),
                     stage_label(drill.rollout.final_stage),
                     _authority(drill.rollout.final_authority),
                     Number(len(guards)),
                     event_reason(guards[0] if guards else ""),
-                    Mark("pass" if not drill.rollout.final_authority else "fail"),
+                    Mark("pass" if drill.passed else "fail"),
                 )
             )
         )

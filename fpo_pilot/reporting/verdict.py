@@ -42,7 +42,7 @@ def decision(run: Run) -> tuple[Outcome, str]:
     """What is asked for, as an outcome and the key of its sentence.
 
     The first rule that applies decides: no evaluation asks for nothing; a hard violation behind the shield, a failed
-    verdict, a failed gate or a roll-back ask to keep the incumbent; whatever is inconclusive holds; only then is a
+    verdict, a failed gate or a roll-back ask to keep the incumbent; whatever is inconclusive, and a failed drill, holds; only then is a
     step asked for.
     """
     if run.evaluation is None or run.evaluation.verdict is None:
@@ -59,6 +59,8 @@ def decision(run: Run) -> tuple[Outcome, str]:
         return "fail", "rolled_back"
     if result == "inconclusive":
         return "inconclusive", "not_decided"
+    if not all(drill.passed for drill in run.drills):
+        return "inconclusive", "drill_failed"
     if run.rollout is None:
         return "pass", "start_rollout"
     if run.rollout.final_stage == "full":

@@ -133,3 +133,5 @@ def test_drills_are_read_and_judged(make_run: Make, edit_json: Edit) -> None:
     assert "Sensor fault <code>T-nan-bounded</code>" in page
     assert page.count('class="mark fail"') == 1  # random actions with full authority: the drill failed
     assert "Sensor faults were not tested" not in page
+    assert "Hold. A drill failed" in page
+    assert "A drill failed: Random actions in place of the policy ended in stage “Full” with authority left." in page
