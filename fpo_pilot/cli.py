@@ -6,16 +6,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from fpo_pilot import __version__
 from fpo_pilot.errors import FpoPilotError
 
-EXIT_FINE = 0
-EXIT_NO = 1
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="fpo-pilot",
@@ -113,7 +109,7 @@ def train(
     if resume is not None:
         raise typer.Exit(resume_training(resume, device=device, as_json=json))
     if plant is None:
-        raise click.UsageError("name a plant (`fpo-pilot plants` lists them), or a run with --resume")
+        raise typer.BadParameter("name a plant (`fpo-pilot plants` lists them), or a run with --resume")
     raise typer.Exit(start_training(plant, algorithm, steps=steps, out=out, seed=seed, device=device, as_json=json))
 
 
@@ -171,26 +167,13 @@ def report(
     raise typer.Exit(run_report(run, tuple(language or ("en", "ja")), pdf=pdf, as_json=json))
 
 
-def _refuse(text: str) -> int:
-    sys.stderr.write(f"error: {text}\n")
-    return EXIT_BAD_INPUT
-
-
 def main() -> None:
     """Run the command line; the exit code says how it went."""
     try:
-        code = app(standalone_mode=False)
+        app()
     except FpoPilotError as error:
-        code = _refuse(str(error))
-    except click.exceptions.Abort:
-        code = EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped by Ctrl-C; nothing written is lost (`fpo-pilot train --resume RUN` goes on)\n")
-        code = EXIT_INTERRUPTED
-    sys.exit(code if isinstance(code, int) else EXIT_FINE)
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_the_package_works_where_gymnasium_is_not_installed() -> None:
         (("check", "--schema", "plants"), "plant"),
         (("check", "no_such_plant"), "no_such_plant"),
         (("frobnicate",), "frobnicate"),
-        (("train", "cstr", "--steps", "many"), "many"),
+        (("train", "cstr", "--steps", "many"), "--steps"),
         (("train", "cstr", "--device", "abacus"), "abacus"),
     ],
 )

@@ -37,7 +37,9 @@ def one_run(algorithm: str, seed: int, runs: Path) -> list[dict[str, object]]:
         train_run(PLANT, spec, run_dir, seed=seed, resume=resume, label=f"seed {seed}")
     evaluation = evaluate_run(run_dir, [], episodes=32, seed=1000, scenarios=("nominal",), quiet=True)
     training = Manifest.read(run_dir).training
-    chosen = evaluation.deployment["noise_scale"]
+    if evaluation.deployment is None or training is None:
+        raise RuntimeError(f"{run_dir}: the run has no deployment or no training record")
+    chosen = evaluation.deployment.noise_scale
     rows = []
     for row in evaluation.rows:
         rows.append(

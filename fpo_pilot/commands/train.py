@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fpo_pilot.commands.console import progress, say, say_json
+from fpo_pilot.commands.console import note, progress, say, say_json
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.logs.manifest import Manifest
 
 if TYPE_CHECKING:
-    from fpo_pilot.learn import TrainingResult
+    from fpo_pilot.learn import Progress, TrainingResult
     from fpo_pilot.specs.training import TrainingSpec
 
 Algorithm = Literal["fpo", "gaussian_ppo"]
@@ -65,26 +65,36 @@ def train_run(
     import torch
 
     from fpo_pilot.learn import train
+    from fpo_pilot.learn.trainer import check_device
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.shields import build_stack
 
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
+    check_device(device)
     plant = load_plant(plant_name)
     shield = None
     if plant.safety is not None and spec.shield_in_training:
         shield = build_stack(plant.safety, plant.spec, device=device)
     with progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report:
-        return train(
-            plant,
-            spec,
-            run_dir,
-            seed=seed,
-            resume=resume,
-            device=device,
-            shield=shield,
-            progress=lambda state: report(state.steps, f"return {state.return_mean:.4g}"),
-        )
+        try:
+            return train(
+                plant,
+                spec,
+                run_dir,
+                seed=seed,
+                resume=resume,
+                device=device,
+                shield=shield,
+                progress=lambda state: report(state.steps, _state(state)),
+            )
+        except KeyboardInterrupt:
+            note(f"stopped by Ctrl-C; go on with: fpo-pilot train --resume {run_dir}")
+            raise
+
+
+def _state(state: Progress) -> str:
+    return "" if state.return_mean != state.return_mean else f"return {state.return_mean:.4g}"
 
 
 def _plant_name(path: str) -> str:
