@@ -84,8 +84,9 @@ def write_table(frame: pd.DataFrame, command: str) -> None:
     for (arm, mode), group in shielded.groupby(["arm", "mode"], sort=False):
         own = group if arm in ("flow", "gaussian_ppo") else group.drop_duplicates("arm")
         lines.append(f"| {arm} | {mode or '–'} | {len(own)} | {interval(own['cost'])} |")
-    chosen = shielded.groupby("algorithm")["chosen_noise_scale"].agg(lambda scales: ", ".join(f"{s:g}" for s in scales))
-    seconds = shielded.drop_duplicates(["algorithm", "seed"]).groupby("algorithm")["seconds"].mean()
+    once = shielded.drop_duplicates(["algorithm", "seed"]).groupby("algorithm")
+    chosen = once["chosen_noise_scale"].agg(lambda scales: ", ".join(f"{s:g}" for s in scales))
+    seconds = once["seconds"].mean()
     for algorithm in chosen.index:
         own = shielded[shielded["algorithm"] == algorithm]
         lines.append("")
