@@ -53,6 +53,10 @@ def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results
         return None
     sources = [Source("evaluation.json", ("verdict.difference", "verdict.result"))] if offline else []
     sources += [Source("rollout.json", ("gates",))] if results else []
+    notes = (
+        ("rate", any(result.kind == "rate" for result in results)),
+        ("inconclusive", any(_is_open(row) for row in rows)),
+    )
     return Table(
         id=table_id,
         caption=caption,
@@ -61,13 +65,13 @@ def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results
             Column(say("gates.column_gate")),
             Column(say("gates.column_value"), numeric=True),
             Column(say("gates.column_limits"), numeric=True),
-            Column(say("gates.column_criterion")),
+            Column(say("gates.column_criterion"), short=True),
             Column(say("gates.column_n"), numeric=True),
             Column(say("gates.column_verdict"), short=True),
         ),
         rows=rows,
         sources=tuple(sources),
-        notes=(say("gates.note_inconclusive"),) if any(_is_open(row) for row in rows) else (),
+        notes=tuple(say(f"gates.note_{name}") for name, shown in notes if shown),
     )
 
 
@@ -104,7 +108,9 @@ def _gate_row(result: GateResultView, safety: SafetyView | None) -> Row:
     if is_rate:
         value: Phrase = percent(result.value)
         limits: Phrase = (
-            say("gates.below", limit=percent(result.high, round_up=True)) if result.high is not None else Number(None)
+            say("gates.below", limit=percent(result.high, digits=3, round_up=True))
+            if result.high is not None
+            else Number(None)
         )
     else:
         value = Number(result.value, signed=True)
