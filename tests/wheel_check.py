@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FORBIDDEN_TOP_LEVEL = ("envs", "safety", "reports", "tests", "docs")
 
 
-def run(*command: str, cwd: Path) -> str:
-    """Run a command; its output is shown where it fails."""
+def run(*command: str, cwd: Path, fine: tuple[int, ...] = (0,)) -> str:
+    """Run a command; its output is shown where its exit code is not one of ``fine``."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in fine:
         sys.exit(f"wheel check: {' '.join(command)}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
@@ -49,7 +49,7 @@ def use(bin_folder: Path, folder: Path) -> None:
     run(pilot, "check", cwd=mine)
     run(pilot, "train", "cstr", "--steps", "20000", cwd=mine)
     run(pilot, "evaluate", "runs/cstr-fpo-0", "--episodes", "8", cwd=mine)
-    run(pilot, "rollout", "runs/cstr-fpo-0", "--max-episodes", "5", cwd=mine)
+    run(pilot, "rollout", "runs/cstr-fpo-0", "--max-episodes", "5", cwd=mine, fine=(1,))  # no evidence of anything
     run(pilot, "report", "runs/cstr-fpo-0", cwd=mine)
     for language in ("en", "ja"):
         page = mine / "runs" / "cstr-fpo-0" / f"report.{language}.html"
