@@ -104,7 +104,7 @@ def _command(run_dir: Path, inject: str | None, random_actions: bool, max_episod
 
 
 def _deployment(run_dir: Path) -> Deployment:
-    """Return the sampler that the offline evaluation chose; without a passed evaluation no stage is entered."""
+    """Return the sampler that the offline evaluation chose; without an evaluation no stage is entered."""
     path = run_dir / "evaluation.json"
     if not path.exists():
         raise RolloutError(

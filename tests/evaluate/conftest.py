@@ -39,7 +39,7 @@ class Linear(nn.Module):
         self.broken = broken
 
     def modes(self) -> tuple[Deployment, ...]:
-        return (Deployment(noise_scale=0.0, steps=10), Deployment(noise_scale=1.0, steps=10))
+        return (Deployment(noise_scale=0.0, steps=5), Deployment(noise_scale=1.0, steps=5))
 
     def deploy(self, deployment: Deployment) -> Acting:
         return Acting(self, deployment)

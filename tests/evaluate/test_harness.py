@@ -50,15 +50,17 @@ def test_the_reactor_costs_what_is_known(finished: tuple[Evaluation, Path]) -> N
 
 def test_a_shield_that_need_not_act_changes_nothing(finished: tuple[Evaluation, Path]) -> None:
     evaluation, _ = finished
-    for arm, mode in (("incumbent", ""), ("hold", ""), ("oracle", ""), ("gaussian_ppo", "noise 0")):
+    for arm, mode in (("incumbent", ""), ("hold", ""), ("oracle", ""), ("gaussian_ppo", "noise 0, euler 5")):
         assert cost(evaluation, arm, mode) == pytest.approx(cost(evaluation, arm, mode, shield=False), rel=1e-5)
-    by_shield = {(r.arm, r.shield): r.interventions_per_100_steps for r in evaluation.rows if r.mode in ("", "noise 0")}
+    by_shield = {
+        (r.arm, r.shield): r.interventions_per_100_steps for r in evaluation.rows if r.mode in ("", "noise 0, euler 5")
+    }
     assert by_shield["oracle", True] == by_shield["hold", True] == by_shield["incumbent", True] == 0.0
 
 
 def test_a_policy_that_is_the_incumbent_costs_the_same(finished: tuple[Evaluation, Path]) -> None:
     evaluation, _ = finished
-    assert cost(evaluation, "gaussian_ppo", "noise 0") == pytest.approx(67.85, abs=0.01)
+    assert cost(evaluation, "gaussian_ppo", "noise 0, euler 5") == pytest.approx(67.85, abs=0.01)
 
 
 def test_the_verdict_passes_a_better_policy_and_says_that_one_episode_is_all_the_evidence(
@@ -84,7 +86,7 @@ def test_the_verdict_fails_a_worse_policy(finished: tuple[Evaluation, Path]) -> 
 def test_equal_episodes_count_once_as_evidence_of_safety(finished: tuple[Evaluation, Path]) -> None:
     evaluation, _ = finished
     rows = {(row.arm, row.mode): row.violations for row in evaluation.rows if row.shield}
-    certain, sampled = rows["flow", "noise 0"], rows["flow", "noise 1"]
+    certain, sampled = rows["flow", "noise 0, euler 5"], rows["flow", "noise 1, euler 5"]
     assert (certain.episodes_with, certain.n, certain.independent) == (0, 4, 1)
     assert certain.upper95 == pytest.approx(0.95)
     assert sampled.independent == 4
@@ -134,8 +136,12 @@ def test_deployments_are_chosen_on_other_episodes_than_those_reported(finished: 
     evaluation, folder = finished
     chosen = evaluation.deployment
     assert chosen is not None
-    assert (chosen.label, chosen.method, chosen.steps) == ("noise 0", "euler", 5)
-    assert [choice.label for choice in chosen.chosen_from] == ["noise 0", "noise 0.5", "noise 1"]
+    assert (chosen.label, chosen.method, chosen.steps) == ("noise 0, euler 5", "euler", 5)
+    assert [choice.label for choice in chosen.chosen_from] == [
+        "noise 0, euler 5",
+        "noise 0.5, euler 5",
+        "noise 1, euler 5",
+    ]
     seeds = set(read_table(folder, "selection.parquet")["seed"].to_pylist())
     assert seeds
     assert not seeds & set(read_episodes(folder)["seed"].to_pylist())
@@ -196,7 +202,7 @@ def test_what_a_result_depends_on_is_computed_anew_when_it_changes(
     evaluate(reactor, build_arms(reactor, {"flow": linear(100.0)}), spec, tmp_path, seed=0)
     ran = ran_cells(monkeypatch)
     evaluate(reactor, build_arms(reactor, {"flow": linear(101.0)}), spec, tmp_path, seed=0)
-    assert ran == ["flow, noise 0, shield on, nominal", "flow, noise 0, shield off, nominal"]
+    assert ran == ["flow, noise 0, euler 5, shield on, nominal", "flow, noise 0, shield off, nominal"]
     ran.clear()
     evaluate(reactor, build_arms(reactor, {"flow": linear(101.0)}), spec, tmp_path, seed=1)
     assert len(ran) == 6
@@ -293,10 +299,10 @@ def test_the_table_for_people_shows_costs_and_marks_the_candidate(finished: tupl
     columns, rows = rows_as_table(finished[0])
     assert columns[3:6] == ("cost", "interval", "cost without shield")
     assert len(rows) == 9  # hold, incumbent, oracle, and two policies in three modes
-    assert [row[:2] for row in rows if row[0].startswith("→")] == [("→ flow", "noise 0")]
+    assert [row[:2] for row in rows if row[0].startswith("→")] == [("→ flow", "noise 0, euler 5")]
     incumbent = next(row for row in rows if row[0] == "incumbent")
     assert incumbent == ("incumbent", "-", "nominal", "67.85", "no spread", "67.85", "4", "0 of 4", "0")
-    sampled = next(row for row in rows if row[:2] == ("flow", "noise 1"))
+    sampled = next(row for row in rows if row[:2] == ("flow", "noise 1, euler 5"))
     low, high = (float(part) for part in sampled[4].split(" to "))
     assert low < float(sampled[3]) < high
 
