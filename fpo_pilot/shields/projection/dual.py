@@ -14,29 +14,23 @@ from torch import Tensor
 from fpo_pilot.shields.projection.exact import crossing
 from fpo_pilot.shields.projection.problem import FEASIBILITY, RIDGE, Pattern, Problem, pattern_at, solve, violation
 
-_ROUNDS = 12
-_SWEEPS = 8
-"""Sweeps of a round, before its Newton steps."""
-_NEWTON = 6
+_ROUNDS = 40
+_SWEEPS = 2
+"""Sweeps of a round, before its Newton step."""
 _GAP = 1e-9
 
 
 def iterate(problem: Problem) -> tuple[Pattern, Tensor]:
     """Run a fixed number of rounds (no wait for the device) and keep the first certified pattern of each row."""
     multipliers = torch.zeros_like(problem.offsets)
-    best = _pattern(problem, multipliers)
-    certified = _certify(problem, best, multipliers)
+    pattern = _pattern(problem, multipliers)
+    certified = _certify(problem, pattern, multipliers)
     for _ in range(_ROUNDS):
         for _ in range(_SWEEPS):
             multipliers = _sweep(problem, multipliers)
-        trial = multipliers
-        for _ in range(_NEWTON):
-            trial = _newton(problem, trial)
-            best, certified = _better(problem, trial, best, certified)
-        best, certified = _better(problem, multipliers, best, certified)
-        multipliers = torch.where((_dual(problem, trial) > _dual(problem, multipliers))[:, None], trial, multipliers)
-    last = _pattern(problem, multipliers)
-    pattern = Pattern(*(torch.where(certified[:, None], old, new) for old, new in zip(best, last, strict=True)))
+        pattern, certified = _better(problem, multipliers, pattern, certified)
+        multipliers = _newton(problem, multipliers)
+        pattern, certified = _better(problem, multipliers, pattern, certified)
     return pattern, certified
 
 
@@ -53,17 +47,29 @@ def _sweep(problem: Problem, multipliers: Tensor) -> Tensor:
 
 
 def _newton(problem: Problem, multipliers: Tensor) -> Tensor:
-    """Solve ``G y = h`` for the half-spaces that are active or passed, with the present free actions; multipliers stay ≥ 0."""
+    """Step toward ``G y = h`` for the half-spaces that are active or passed, with the present free actions.
+
+    Of the full step, the exact line search, and that search stopped where the first multiplier becomes 0, the one with the best dual is
+    taken, so the dual never falls.
+    """
     y, unclipped = _point(problem, multipliers)
     gradient = (problem.normals @ y[:, :, None]).squeeze(-1) - problem.offsets
     on = ((multipliers > 0.0) | (gradient > 0.0)).double()
     free = ((unclipped > problem.low) & (unclipped < problem.high)).double()
     reduced = problem.normals * free[:, None, :] * on[:, :, None]
-    matrix = reduced @ reduced.mT + torch.diag_embed(1.0 - on)
-    ridged = matrix + 100.0 * RIDGE * torch.eye(on.shape[1], dtype=on.dtype, device=on.device)
-    step, _ = torch.linalg.solve_ex(ridged, on * gradient)
-    moved = (multipliers + step).clamp(min=0.0)
-    return torch.where(moved.isfinite(), moved, multipliers)
+    matrix = reduced @ reduced.mT + torch.diag_embed(1.0 - on + 100.0 * RIDGE)
+    step, _ = torch.linalg.solve_ex(matrix, on * gradient)
+    step = torch.where(step.isfinite(), step, 0.0)
+    along = (problem.normals.mT @ step[:, :, None]).squeeze(-1)
+    _, searched = crossing(unclipped, along, (step * problem.offsets).sum(dim=-1), problem.low, problem.high)
+    wall = torch.where(step < 0.0, multipliers / -step, torch.inf).amin(dim=-1)
+    best, best_dual = multipliers, _dual(problem, multipliers)
+    for length in (torch.ones_like(searched), searched, torch.minimum(searched, wall)):
+        trial = (multipliers + length[:, None] * step).clamp(min=0.0)
+        dual = _dual(problem, trial)
+        better = dual > best_dual
+        best, best_dual = torch.where(better[:, None], trial, best), torch.where(better, dual, best_dual)
+    return best
 
 
 def _point(problem: Problem, multipliers: Tensor) -> tuple[Tensor, Tensor]:
