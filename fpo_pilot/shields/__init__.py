@@ -1,11 +1,10 @@
-"""Shields: they stand between policy and actuator, always, and know neither plants nor learning.
-
-A shield is called with what is known in a control cycle and a proposal, and answers with a safe action, the reasons, a margin, and
-whether its promise could be kept. :func:`build_stack` makes the shields that a safety spec declares.
-"""
+"""Shields: nothing reaches an actuator but through one. They know neither plants nor learning, and are reviewed alone."""
 
 from fpo_pilot.shields.box_rate import BoxRateShield
-from fpo_pilot.shields.build import build_stack
+from fpo_pilot.shields.build import action_signals, build_stack, measured_signals
+from fpo_pilot.shields.check import ShieldCheck, check_shield
+from fpo_pilot.shields.envelope import Envelope
+from fpo_pilot.shields.fallback import FallbackAction
 from fpo_pilot.shields.integrity import IntegrityShield, SensorCheck
 from fpo_pilot.shields.interlock import InterlockRule, InterlockShield
 from fpo_pilot.shields.projection import project
@@ -14,14 +13,20 @@ from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
 __all__ = [
     "BoxRateShield",
+    "Envelope",
+    "FallbackAction",
     "IntegrityShield",
     "InterlockRule",
     "InterlockShield",
     "SensorCheck",
     "Shield",
+    "ShieldCheck",
     "ShieldContext",
     "ShieldStack",
     "Verdict",
+    "action_signals",
     "build_stack",
+    "check_shield",
+    "measured_signals",
     "project",
 ]

@@ -14,9 +14,11 @@ from torch import Tensor
 from fpo_pilot.shields.projection.exact import crossing
 from fpo_pilot.shields.projection.problem import FEASIBILITY, RIDGE, Pattern, Problem, pattern_at, solve, violation
 
-_ROUNDS = 40
-_SWEEPS = 2
-"""Sweeps of a round, before its Newton step."""
+_ROUNDS = 25
+"""Of one sweep and some Newton steps."""
+_NEWTON = 4
+_RETRIES = 3
+"""Newton steps solved again without the multipliers that block them."""
 _GAP = 1e-9
 
 
@@ -26,11 +28,11 @@ def iterate(problem: Problem) -> tuple[Pattern, Tensor]:
     pattern = _pattern(problem, multipliers)
     certified = _certify(problem, pattern, multipliers)
     for _ in range(_ROUNDS):
-        for _ in range(_SWEEPS):
-            multipliers = _sweep(problem, multipliers)
+        multipliers = _sweep(problem, multipliers)
         pattern, certified = _better(problem, multipliers, pattern, certified)
-        multipliers = _newton(problem, multipliers)
-        pattern, certified = _better(problem, multipliers, pattern, certified)
+        for _ in range(_NEWTON):
+            multipliers = _newton(problem, multipliers)
+            pattern, certified = _better(problem, multipliers, pattern, certified)
     return pattern, certified
 
 
@@ -49,27 +51,35 @@ def _sweep(problem: Problem, multipliers: Tensor) -> Tensor:
 def _newton(problem: Problem, multipliers: Tensor) -> Tensor:
     """Step toward ``G y = h`` for the half-spaces that are active or passed, with the present free actions.
 
-    Of the full step, the exact line search, and that search stopped where the first multiplier becomes 0, the one with the best dual is
-    taken, so the dual never falls.
+    A multiplier at 0 that the step would make negative is left out, and the step solved again. Of all trials, the one with the best dual
+    is taken, so the dual never falls.
     """
     y, unclipped = _point(problem, multipliers)
     gradient = (problem.normals @ y[:, :, None]).squeeze(-1) - problem.offsets
-    on = ((multipliers > 0.0) | (gradient > 0.0)).double()
+    on = (multipliers > 0.0) | (gradient > 0.0)
     free = ((unclipped > problem.low) & (unclipped < problem.high)).double()
-    reduced = problem.normals * free[:, None, :] * on[:, :, None]
-    matrix = reduced @ reduced.mT + torch.diag_embed(1.0 - on + 100.0 * RIDGE)
-    step, _ = torch.linalg.solve_ex(matrix, on * gradient)
-    step = torch.where(step.isfinite(), step, 0.0)
+    best, best_dual = multipliers, _dual(problem, multipliers)
+    for _ in range(_RETRIES):
+        used = on.double()
+        reduced = problem.normals * free[:, None, :] * used[:, :, None]
+        matrix = reduced @ reduced.mT + torch.diag_embed(1.0 - used + 100.0 * RIDGE)
+        step, _ = torch.linalg.solve_ex(matrix, used * gradient)
+        step = torch.where(step.isfinite(), step, 0.0)
+        for trial in _trials(problem, multipliers, unclipped, step):
+            dual = _dual(problem, trial)
+            better = dual > best_dual
+            best, best_dual = torch.where(better[:, None], trial, best), torch.where(better, dual, best_dual)
+        on = on & ~((multipliers <= 0.0) & (step < 0.0))
+    return best
+
+
+def _trials(problem: Problem, multipliers: Tensor, unclipped: Tensor, step: Tensor) -> tuple[Tensor, ...]:
+    """Return the full step, the exact line search, and that search stopped where the first multiplier becomes 0; ``[B, C]`` each."""
     along = (problem.normals.mT @ step[:, :, None]).squeeze(-1)
     _, searched = crossing(unclipped, along, (step * problem.offsets).sum(dim=-1), problem.low, problem.high)
     wall = torch.where(step < 0.0, multipliers / -step, torch.inf).amin(dim=-1)
-    best, best_dual = multipliers, _dual(problem, multipliers)
-    for length in (torch.ones_like(searched), searched, torch.minimum(searched, wall)):
-        trial = (multipliers + length[:, None] * step).clamp(min=0.0)
-        dual = _dual(problem, trial)
-        better = dual > best_dual
-        best, best_dual = torch.where(better[:, None], trial, best), torch.where(better, dual, best_dual)
-    return best
+    lengths = (torch.ones_like(searched), searched, torch.minimum(searched, wall))
+    return tuple((multipliers + length[:, None] * step).clamp(min=0.0) for length in lengths)
 
 
 def _point(problem: Problem, multipliers: Tensor) -> tuple[Tensor, Tensor]:

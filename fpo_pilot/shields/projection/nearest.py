@@ -11,6 +11,8 @@ from fpo_pilot.shields.projection.problem import Pattern, Problem, scaled, solve
 
 KEPT = 1e-9
 """The result is checked again in the caller's own units: it may pass a half-space by this distance, relative to its own size."""
+FARTHEST = 1e6
+"""Proposals farther away than this, in sizes of the result, are not certified: float64 would not tell the nearest point."""
 _MOST_HALF_SPACES = 4
 _MOST_ACTIONS = 8
 
@@ -34,8 +36,9 @@ def project(
 
     Returns:
         ``[B, A]`` the point, finite, in the dtype of ``proposal``, and ``[B]`` bool: whether it keeps all constraints and is certified
-        to be the nearest. Where it is False (no point keeps them all, an input is not finite, a weight is not positive) the point is in
-        the box if there is one and otherwise means nothing: use a fallback there.
+        to be the nearest. It is False where no point keeps them all, an input is not finite, a weight is not positive, or the proposal
+        is a million times farther away than the result is large; the point is then in the box if there is one, and otherwise means
+        nothing: use a fallback there.
 
     Raises:
         ShieldError: shapes do not fit.
@@ -58,7 +61,7 @@ def project(
     pattern, certified = _search(problem)
     action = (centre + solve(problem, pattern) / scale).clamp(bottom, top)
     action = torch.where(action.isfinite(), action, 0.0).clamp(bottom.nan_to_num(), top.nan_to_num())
-    return action.to(proposal.dtype), certified & known & _keeps(action, normals, offsets)
+    return action.to(proposal.dtype), certified & known & _keeps(action, normals, offsets) & _near(centre, action)
 
 
 def _search(problem: Problem) -> tuple[Pattern, Tensor]:
@@ -89,6 +92,12 @@ def _keeps(action: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
     reach = torch.maximum(terms.abs().sum(dim=-1), offsets.detach().double().abs())
     length = torch.linalg.vector_norm(wide, dim=-1)
     return (terms.sum(dim=-1) - offsets.detach().double() <= KEPT * torch.maximum(reach, length)).all(dim=-1)
+
+
+def _near(centre: Tensor, action: Tensor) -> Tensor:
+    """Return ``[B]`` bool: the proposal is not so far away that the difference from it has lost the digits that matter."""
+    size = action.detach().abs().amax(dim=-1).clamp(min=1.0)
+    return centre.detach().abs().amax(dim=-1) <= FARTHEST * size
 
 
 def _require_shapes(proposal: Tensor, normals: Tensor, offsets: Tensor) -> None:
