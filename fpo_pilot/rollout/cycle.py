@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fpo_pilot.errors import PolicyError
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.plants.transition import Transition
 from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack
 from fpo_pilot.specs.safety import SafetySpec
+
+PROPOSAL = "integrity.proposal"
+"""The guard of a proposal that is not finite."""
 
 PolicyAct = Callable[[Tensor, torch.Generator | None], tuple[Tensor, dict[str, Tensor]]]
 """``act(obs [1, O], generator) -> (normalised action [1, A], trace)``."""
@@ -64,6 +68,8 @@ class Cell:
         self.incumbent: Controller = incumbent_controller(plant)
         low, high = (torch.tensor(b, dtype=torch.float64) for b in (plant.action_low, plant.action_high))
         self.low, self.high, self.span = low, high, high - low
+        self.last_error = ""
+        """How the policy failed last, if it did."""
 
     def begin(self, simulation: Simulation) -> Tensor:
         """Begin an episode; a simulated one begins with a new plant, so latches are gone."""
@@ -90,7 +96,8 @@ class Cell:
         verdict = self.shield(context, proposal)
         reasons, feasible, altered = verdict.reasons_of(0), bool(verdict.feasible), bool(verdict.altered(proposal))
         late = time.perf_counter() - started > self.plant.period
-        for reason in guards(reasons, feasible=feasible, late=late):
+        sound = bool(proposal.isfinite().all())
+        for reason in guards(reasons, feasible=feasible, late=late, sound=sound):
             authority = demote(reason)
         sent = self._mix(context, verdict, asked, authority)
         latency = time.perf_counter() - started
@@ -117,11 +124,20 @@ class Cell:
         )
 
     def _propose(self, observation: Tensor, like: Tensor) -> Tensor:
+        """Ask the policy; one that raises, or gives no action at all, proposes NaN, which fires a guard."""
         if self.random_actions:
             share = torch.rand(like.shape, generator=self.generator, dtype=like.dtype)
             return self.low + share * self.span
-        action, _ = self.act(observation, self.generator)
-        return self.plant.to_engineering(action.to(like.dtype))
+        try:
+            action, _ = self.act(observation, self.generator)
+            if action.shape != like.shape:
+                raise PolicyError(
+                    f"policy: found an action of shape {tuple(action.shape)}, expected {tuple(like.shape)}. Give one row a plant."
+                )
+            return self.plant.to_engineering(action.to(like.dtype))
+        except Exception as problem:  # noqa: BLE001  # a policy may break in any way; the plant is driven on all the same
+            self.last_error = f"{type(problem).__name__}: {problem}"
+            return torch.full_like(like, torch.nan)
 
     def _mix(self, context: ShieldContext, verdict: Verdict, asked: Tensor, authority: float) -> Tensor:
         """Apply incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
@@ -137,9 +153,18 @@ class Cell:
         return self.shield.enforce(context, asked + (verdict.action - asked).clamp(-reach, reach)).action
 
 
-def guards(reasons: tuple[str, ...], *, feasible: bool, late: bool) -> list[str]:
-    """Say which guards a cycle fires: a sensor or a proposal that is not to be believed, an interlock, no safe action, lateness."""
+def guards(reasons: tuple[str, ...], *, feasible: bool, late: bool, sound: bool = True) -> list[str]:
+    """Say which guards a cycle fires: a sensor or a proposal that is not to be believed, an interlock, no safe action, lateness.
+
+    Args:
+        reasons: of the verdict.
+        feasible: whether the shield found a certified action.
+        late: whether the cycle took longer than a period.
+        sound: whether the proposal is finite; it counts even where the safety spec has no integrity shield.
+    """
     fired = [code for code in reasons if code.startswith(("integrity.", "interlock:", "stage_failed:"))]
+    if not sound and PROPOSAL not in fired:
+        fired.append(PROPOSAL)
     if not feasible:
         fired.append("infeasible")
     if late:

@@ -111,11 +111,19 @@ class Recorder:
         """Keep a transition."""
         self._event(kind, change.reason, episode=episode, step=step, change=change)
 
-    def guard(self, reason: str, *, stage: str, authority: float, episode: int, step: int) -> None:
+    def guard(
+        self,
+        reason: str,
+        *,
+        stage: str,
+        authority: float,
+        episode: int,
+        step: int,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
         """Keep the firing of a guard."""
-        self._event(
-            "guard", reason, episode=episode, step=step, change=Transition(stage, stage, authority, 0.0, reason)
-        )
+        change = Transition(stage, stage, authority, 0.0, reason)
+        self._event("guard", reason, episode=episode, step=step, change=change, detail=detail)
 
     def verdicts(self, results: Sequence[GateResult], *, stage: str, episode: int, authority: float) -> None:
         """Keep what the gates of a rung said when it was left, or in the end."""

@@ -14,7 +14,7 @@ from fpo_pilot.errors import LogError, RolloutError
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.rollout.blocks import Block, switchback
-from fpo_pilot.rollout.cycle import Cell, PolicyAct
+from fpo_pilot.rollout.cycle import PROPOSAL, Cell, Cycle, PolicyAct
 from fpo_pilot.rollout.machine import (
     BlockFinished,
     Event,
@@ -176,8 +176,7 @@ class _Runner:
             with torch.inference_mode():
                 block = self._episode(arm, pair)
             progress(float(len(self.record.blocks) + 1), f"{rung.stage} {before.authority:g}")
-            if not self._keep(block):
-                break
+            self._keep(block)
             self.rung_blocks.append(block)
             if self.state.mode != "running":
                 break
@@ -222,7 +221,7 @@ class _Runner:
                 return self.state.authority if arm == "policy" else 0.0
 
             cycle = self.cell.run(simulation, observation, authority=authority, demote=demote)
-            self.record.cycle(cycle, stage=rung.stage, arm=arm, episode=episode, step=step)
+            self._log(cycle, stage=rung.stage, arm=arm, episode=episode, step=step)
             violated = self._violated(cycle.transition.margins) or bool(cycle.transition.tripped)
             if violated and arm == "policy":
                 self._guard("hard_violation", rung.stage, episode, step)
@@ -262,7 +261,9 @@ class _Runner:
         return any(float(margin) < 0.0 for name, margin in margins.items() if name in self.hard)
 
     def _guard(self, reason: str, stage: str, episode: int, step: int) -> None:
-        self.record.guard(reason, stage=stage, authority=self.state.authority, episode=episode, step=step)
+        detail = {"error": self.cell.last_error} if reason == PROPOSAL and self.cell.last_error else None
+        authority = self.state.authority
+        self.record.guard(reason, stage=stage, authority=authority, episode=episode, step=step, detail=detail)
         self._tell(GuardFired(self.record.clock, reason), episode, step)
 
     def _decide(self, block: Block) -> None:
@@ -279,17 +280,27 @@ class _Runner:
         results = judge(stage_spec(self.safety, stage), self.rung_blocks)
         self.record.verdicts(results, stage=stage, episode=len(self.record.blocks) - 1, authority=authority)
 
-    def _keep(self, block: Block) -> bool:
+    def _log(self, cycle: Cycle, *, stage: str, arm: str, episode: int, step: int) -> None:
+        """Log one cycle; without a log there is no authority."""
+        try:
+            self.record.cycle(cycle, stage=stage, arm=arm, episode=episode, step=step)
+        except LogError as problem:
+            raise self._unlogged(problem, stage, episode, step) from problem
+
+    def _keep(self, block: Block) -> None:
         """Put the block on the disk; without a log there is no authority."""
         try:
             self.record.block(block)
         except LogError as problem:
-            self._tell(GuardFired(self.record.clock, "log_unavailable"), block.episode, block.steps - 1)
-            raise RolloutError(
-                f"{self.record.run_dir}: found that the log cannot be written ({problem}); all authority was taken away. "
-                "Free space or mend the folder, then begin the roll-out again."
-            ) from problem
-        return True
+            raise self._unlogged(problem, block.stage, block.episode, block.steps - 1) from problem
+
+    def _unlogged(self, problem: LogError, stage: str, episode: int, step: int) -> RolloutError:
+        """Take all authority away, and say why the roll-out ends here."""
+        self._guard("log_unavailable", stage, episode, step)
+        return RolloutError(
+            f"{self.record.run_dir}: found that the log cannot be written ({problem}); all authority was taken away. "
+            "Free space or mend the folder, then begin the roll-out again."
+        )
 
     def _tell(self, event: Event, episode: int, step: int) -> None:
         self.state, changes = advance(self.state, event, self.plan)

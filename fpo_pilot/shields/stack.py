@@ -56,9 +56,11 @@ class ShieldStack:
         """Judge ``proposal`` ``[B, A]``; see the module for the order of the stages.
 
         Raises:
-            ShieldError: a tensor of the context has a wrong shape or dtype; a caller's mistake, unlike any value.
+            ShieldError: a tensor of the context has a wrong shape or dtype, or the batch another size than before; a caller's mistake,
+                unlike any value.
         """
         context.require(len(self.measured), len(self.envelope.names), proposal)
+        self._require_same_batch(context.batch)
         dtype = torch.promote_types(proposal.dtype, context.previous.dtype)
         fallback, _ = self.fallback.choose(context, dtype)
         action = proposal.to(dtype)
@@ -185,6 +187,14 @@ class ShieldStack:
     def _last_resort(self, context: ShieldContext, fallback: Tensor) -> Tensor:
         target = fallback if self.interlock is None else self.interlock.override(fallback)
         return self.envelope.toward(context.previous, target)
+
+    def _require_same_batch(self, batch: int) -> None:
+        """Refuse a batch of another size than before: to adapt to it would be to forget latches."""
+        if self._infeasible is not None and self._infeasible.shape[0] != batch:
+            raise ShieldError(
+                f"context: found a batch of {batch} rows, expected {self._infeasible.shape[0]} as before. "
+                "Call reset() first if other plants are meant; it forgets latches too."
+            )
 
     def _count(self, infeasible: Tensor) -> None:
         before = torch.zeros_like(infeasible, dtype=torch.int64) if self._infeasible is None else self._infeasible

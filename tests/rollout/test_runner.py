@@ -14,6 +14,8 @@ from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.rollout import Injection, RolloutResult, run_rollout
 from fpo_pilot.rollout.blocks import switchback
+from fpo_pilot.rollout.cycle import guards
+from fpo_pilot.rollout.machine import Event, GuardFired, RolloutState, StagePlan, advance
 from fpo_pilot.rollout.plan import make_plan
 from fpo_pilot.specs.safety import DifferenceGate, RateGate, SafetySpec, Stage
 
@@ -160,6 +162,64 @@ def test_a_policy_that_says_nan_is_rolled_back_and_nothing_of_it_reaches_the_pla
     steps = read_steps(tmp_path, "shadow").to_pandas()
     assert np.isfinite(steps["act.applied.Tc"]).all()
     assert np.allclose(steps["act.applied.Tc"], steps["act.incumbent.Tc"], atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["raises", "wrong shape"])
+def test_a_policy_that_breaks_is_rolled_back_and_the_record_says_how(plant: Plant, tmp_path: Path, broken: str) -> None:
+    cycles: list[int] = []
+
+    def act(obs: torch.Tensor, generator: torch.Generator | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        cycles.append(1)
+        if len(cycles) < 40:
+            return as_incumbent(plant)(obs, generator)
+        if broken == "raises":
+            raise ValueError("weights are gone")
+        return torch.zeros(1, 7), {}
+
+    result = rollout(plant, tmp_path, act)
+    assert (result.final_stage, result.final_authority) == ("rolled_back", 0.0)
+    assert (result.guards[0]["reason"], result.guards[0]["step"]) == ("integrity.proposal", 39)
+    steps = read_steps(tmp_path, "shadow").to_pandas()
+    assert np.allclose(steps["act.applied.Tc"], steps["act.incumbent.Tc"], atol=1e-4)
+    events = pd.read_parquet(tmp_path / "events.parquet")
+    detail = json.loads(events[events["kind"] == "guard"]["detail"].iloc[0])
+    assert ("weights are gone" if broken == "raises" else "expected (1, 1)") in detail["error"]
+
+
+def test_a_proposal_that_is_no_number_fires_a_guard_even_without_an_integrity_shield() -> None:
+    assert guards((), feasible=True, late=False, sound=False) == ["integrity.proposal"]
+    assert guards(("integrity.proposal",), feasible=False, late=True, sound=False) == [
+        "integrity.proposal",
+        "infeasible",
+        "deadline",
+    ]
+    assert guards(("rate:Tc", "box:Tc", "fallback.value"), feasible=True, late=False) == []
+
+
+def test_a_step_that_cannot_be_logged_takes_all_authority_in_the_middle_of_an_episode(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fpo_pilot.rollout import record, runner
+
+    real, told = record.Recorder.cycle, []
+
+    def failing(self: record.Recorder, cycle, **where) -> None:
+        if where["stage"] == "bounded" and cycle.authority > 0.0 and where["step"] == 5:
+            raise LogError("disk full")
+        real(self, cycle, **where)
+
+    def listening(state: RolloutState, event: Event, plan: StagePlan):
+        after = advance(state, event, plan)
+        told.append((event, state.authority, after[0].authority))
+        return after
+
+    monkeypatch.setattr(record.Recorder, "cycle", failing)
+    monkeypatch.setattr(runner, "advance", listening)
+    with pytest.raises(RolloutError, match="authority was taken away"):
+        rollout(plant, tmp_path)
+    event, before, after = told[-1]
+    assert isinstance(event, GuardFired)
+    assert (event.reason, before, after) == ("log_unavailable", 0.2, 0.0)
 
 
 def test_without_a_log_there_is_no_authority(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
