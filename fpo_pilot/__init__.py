@@ -31,23 +31,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'fpo_pilot' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
-def _register_plants() -> None:
-    """Register every shipped plant as ``fpo_pilot/<name>-v0``, by string, so that nothing heavy is imported."""
-    from gymnasium.envs.registration import register, registry
-
-    from fpo_pilot.specs.content import list_plants
-
-    for name in list_plants():
-        env_id = f"fpo_pilot/{name}-v0"
-        if env_id not in registry:
-            register(
-                id=env_id,
-                entry_point="fpo_pilot.plants.env:PlantEnv",
-                vector_entry_point="fpo_pilot.plants.vector_env:PlantVectorEnv",
-                kwargs={"plant": name},
-                disable_env_checker=False,
-            )
-
-
 if find_spec("gymnasium") is not None:
-    _register_plants()
+    from fpo_pilot.plants.registration import register_all
+
+    register_all()

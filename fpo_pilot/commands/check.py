@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import get_args
 
 from fpo_pilot.commands.console import note, say, say_json, table
+from fpo_pilot.commands.train import ALGORITHMS
 from fpo_pilot.errors import SpecError, SpecErrors
 from fpo_pilot.specs import content, load_evaluation_spec, load_plant_spec, load_safety_spec, load_training_spec
 from fpo_pilot.specs.coverage import Coverage, SignalView, UseKind, coverage
+from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.schema import json_schema
 
 SCHEMAS = ("plant", "safety", "training", "evaluation")
-ALGORITHMS = ("fpo", "gaussian_ppo")
 
 
 def run_schema(kind: str) -> int:
@@ -56,23 +58,21 @@ def _check_one(name: str) -> Coverage:
     """Load all four specs of a plant, so that each error of each file is told."""
     plant = load_plant_spec(name)
     path = str(content.find_plant(name))
-    errors: list[SpecError] = []
-    safety = None
-    for step in ("safety", "evaluation", *ALGORITHMS):
+    safety: list[SafetySpec | None] = []
+    loads: list[Callable[[], object]] = [
+        lambda: safety.append(load_safety_spec(path, plant)),
+        lambda: load_evaluation_spec(path),
+        *(partial(load_training_spec, path, algorithm) for algorithm in ALGORITHMS),
+    ]
+    errors: dict[str, SpecError] = {}  # by text: both algorithms read one file, whose errors are told once
+    for load in loads:
         try:
-            if step == "safety":
-                safety = load_safety_spec(path, plant)
-            elif step == "evaluation":
-                load_evaluation_spec(path)
-            elif step == "fpo":
-                load_training_spec(path, "fpo")
-            else:
-                load_training_spec(path, "gaussian_ppo")
+            load()
         except SpecErrors as wrong:
-            errors += [error for error in wrong.errors if str(error) not in {str(known) for known in errors}]
+            errors |= {str(error): error for error in wrong.errors}
     if errors:
-        raise SpecErrors(tuple(errors))
-    return coverage(plant, safety)
+        raise SpecErrors(tuple(errors.values()))
+    return coverage(plant, safety[0])
 
 
 def _show(one: Coverage) -> None:

@@ -51,9 +51,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         grid.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         grid.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console = out()
-    if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, highlight=False, width=160)
+    console = out() if sys.stdout.isatty() else Console(file=sys.stdout, highlight=False, width=160)
     console.print(grid)
 
 

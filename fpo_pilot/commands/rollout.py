@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import RolloutError
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.specs.evaluation import FaultKind
+from fpo_pilot.specs.safety import StageName
 
 if TYPE_CHECKING:
     from fpo_pilot.learn import Deployment
     from fpo_pilot.rollout import Injection, RolloutResult
 
-METHODS: tuple[Literal["euler", "midpoint", "heun", "rk4", "adaptive"], ...] = (
-    "euler",
-    "midpoint",
-    "heun",
-    "rk4",
-    "adaptive",
-)
-FAULTS: tuple[Literal["nan", "stuck", "bias", "stale", "range"], ...] = ("nan", "stuck", "bias", "stale", "range")
-STAGES: tuple[Literal["shadow", "bounded", "full"], ...] = ("shadow", "bounded", "full")
-_INJECT = re.compile(rf"^(?P<signal>\w+):(?P<kind>{'|'.join(FAULTS)})@(?P<stage>{'|'.join(STAGES)})$")
+_INJECT = re.compile(r"^(?P<signal>\w+):(?P<kind>\w+)@(?P<stage>\w+)$")
 
 
 def run_rollout_command(
@@ -118,22 +113,21 @@ def _deployment(run_dir: Path) -> Deployment:
         raise RolloutError(
             f"{path}: found no chosen deployment, expected one. Run `fpo-pilot evaluate {run_dir}` again."
         )
-    method = next(name for name in METHODS if name == chosen.method)
-    return Deployment(noise_scale=chosen.noise_scale, method=method, steps=chosen.steps)
+    settings = {"noise_scale": chosen.noise_scale, "method": chosen.method, "steps": chosen.steps}
+    return TypeAdapter(Deployment).validate_python(settings)
 
 
 def _injection(text: str) -> Injection:
     from fpo_pilot.rollout import Injection
 
     match = _INJECT.match(text)
-    if match is None:
+    try:
+        return TypeAdapter(Injection).validate_python({} if match is None else match.groupdict())
+    except ValidationError as problem:
         raise RolloutError(
-            f"--inject: found {text!r}, expected SIGNAL:KIND@STAGE with KIND one of nan, stuck, bias, stale, range "
-            "and STAGE one of shadow, bounded, full. For example --inject T:nan@bounded."
-        )
-    kind = next(name for name in FAULTS if name == match["kind"])
-    stage = next(name for name in STAGES if name == match["stage"])
-    return Injection(match["signal"], kind, stage)
+            f"--inject: found {text!r}, expected SIGNAL:KIND@STAGE with KIND one of {', '.join(get_args(FaultKind))} "
+            f"and STAGE one of {', '.join(get_args(StageName))}. For example --inject T:nan@bounded."
+        ) from problem
 
 
 def show(result: RolloutResult) -> None:

@@ -21,7 +21,7 @@ def start_training(
     plant: str, algorithm: str, *, steps: int | None, out: Path | None, seed: int, device: str, as_json: bool
 ) -> int:
     """Train ``algorithm`` on ``plant`` in a new run folder."""
-    from fpo_pilot.specs import load_training_spec
+    from fpo_pilot.specs import load_plant_spec, load_training_spec
 
     chosen = next((name for name in ALGORITHMS if name == algorithm), None)
     if chosen is None:
@@ -31,13 +31,7 @@ def start_training(
     spec = load_training_spec(plant, chosen)
     if steps is not None:
         spec = spec.model_copy(update={"total_steps": steps})
-    name = Path(plant).name.removesuffix(".yaml") if "/" not in plant else _plant_name(plant)
-    run_dir = out or Path("runs") / f"{name}-{algorithm}-{seed}"
-    if (run_dir / "manifest.json").exists():
-        raise TrainingError(
-            f"{run_dir}: found a run there already, expected a new folder. "
-            f"Go on with it by `fpo-pilot train --resume {run_dir}`, or name another folder with --out."
-        )
+    run_dir = out or Path("runs") / f"{load_plant_spec(plant).plant.id}-{algorithm}-{seed}"
     train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json)
     return _tell(run_dir, as_json=as_json)
 
@@ -65,17 +59,15 @@ def train_run(
     import torch
 
     from fpo_pilot.learn import train
-    from fpo_pilot.learn.trainer import check_device
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.shields import build_stack
 
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
-    check_device(device)
     plant = load_plant(plant_name)
     shield = None
     if plant.safety is not None and spec.shield_in_training:
-        shield = build_stack(plant.safety, plant.spec, device=device)
+        shield = build_stack(plant.safety, plant.spec)
     with progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report:
         try:
             return train(
@@ -95,12 +87,6 @@ def train_run(
 
 def _state(state: Progress) -> str:
     return "" if state.return_mean != state.return_mean else f"return {state.return_mean:.4g}"
-
-
-def _plant_name(path: str) -> str:
-    from fpo_pilot.specs import load_plant_spec
-
-    return load_plant_spec(path).plant.id
 
 
 def _spec_of(manifest: Manifest) -> TrainingSpec:

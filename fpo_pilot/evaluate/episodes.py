@@ -108,16 +108,8 @@ def _judge(
     if shield is None:
         return None
     fallback = torch.full_like(applied, torch.nan) if asked is None else asked.to(applied.dtype)
-    context = ShieldContext(
-        measurement=simulation.measurement,
-        quality=simulation.quality,
-        age=simulation.age,
-        previous=applied,
-        fallback=fallback,
-        period=simulation.plant.period,
-        incumbent=asked,
-    )
-    return shield(context, proposal)
+    period = simulation.plant.period
+    return shield(ShieldContext.read(simulation, fallback=fallback, period=period, incumbent=asked), proposal)
 
 
 @dataclass

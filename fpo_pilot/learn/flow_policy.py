@@ -102,11 +102,7 @@ class FlowPolicy(nn.Module):
         new_loss = self.flow_loss(obs, action, trace)
         log_ratio = straight_through_clamp(self._log_ratio(new_loss, trace["old_loss"]), self.spec.log_ratio_bound)
         objective = surrogate(log_ratio, advantage, clip=self.spec.clip, trust_region=self.spec.trust_region)
-        with torch.no_grad():
-            ratio = log_ratio.exp()
-            low, high = torch.aminmax(ratio)
-            clipped = ((ratio - 1.0).abs() > self.spec.clip).to(ratio.dtype).mean()
-        return PolicyLoss(objective.mean(), ratio.mean(), low, high, clipped, new_loss.detach().mean())
+        return PolicyLoss.of(objective.mean(), log_ratio, clip=self.spec.clip, cfm_loss=new_loss.detach().mean())
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

@@ -89,12 +89,8 @@ class GaussianPolicy(nn.Module):
         density, entropy = self.log_density(obs, trace["u"])
         log_ratio = density - trace["old_log_density"]
         objective = surrogate(log_ratio, advantage, clip=self.spec.clip, trust_region="ppo")
-        with torch.no_grad():
-            ratio = log_ratio.exp()
-            low, high = torch.aminmax(ratio)
-            clipped = ((ratio - 1.0).abs() > self.spec.clip).to(ratio.dtype).mean()
         total = objective.mean() - self.spec.entropy_coefficient * entropy.mean()
-        return PolicyLoss(total, ratio.mean(), low, high, clipped, torch.full_like(low, torch.nan))
+        return PolicyLoss.of(total, log_ratio, clip=self.spec.clip)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

@@ -72,14 +72,8 @@ class Loop:
             shielded = torch.minimum(torch.maximum(proposal, self._low), self._high)
             altered = (shielded != proposal).any(dim=-1)
         else:
-            context = ShieldContext(
-                measurement=sim.measurement,
-                quality=sim.quality,
-                age=sim.age,
-                previous=sim.applied,
-                fallback=self.incumbent.act(sim.signals(), sim.applied),
-                period=sim.plant.period,
-            )
+            asked = self.incumbent.act(sim.signals(), sim.applied)
+            context = ShieldContext.read(sim, fallback=asked, period=sim.plant.period)
             verdict = self.shield(context, proposal)
             shielded, altered = verdict.action, verdict.altered(proposal)
         correction = ((shielded - proposal) / (self._high - self._low)).square().sum(dim=-1)

@@ -32,6 +32,15 @@ class PolicyLoss:
     cfm_loss: Tensor
     """Mean flow-matching loss; NaN where there is none."""
 
+    @classmethod
+    def of(cls, loss: Tensor, log_ratio: Tensor, *, clip: float, cfm_loss: Tensor | None = None) -> PolicyLoss:
+        """Add what one wants to know to ``loss``, a scalar; ``log_ratio`` is ``[B]`` or ``[B, N]``."""
+        ratio = log_ratio.detach().exp()
+        low, high = torch.aminmax(ratio)
+        clipped = ((ratio - 1.0).abs() > clip).to(ratio.dtype).mean()
+        missing = torch.full_like(low, torch.nan)
+        return cls(loss, ratio.mean(), low, high, clipped, missing if cfm_loss is None else cfm_loss)
+
 
 @dataclass(frozen=True)
 class Deployment:

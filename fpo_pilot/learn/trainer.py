@@ -89,7 +89,7 @@ def train(
     """
     if total_steps is not None:
         spec = spec.model_copy(update={"total_steps": total_steps})
-    check_device(device)
+    _check_device(device)
     manifest = _open_run(plant, spec, run_dir, seed=seed, resume=resume, device=device, command=command)
     training = _Training(plant, spec, seed=seed, device=device, shield=shield)
     if resume and checkpoint_path(run_dir, "latest").exists():
@@ -104,7 +104,7 @@ def train(
     return training.finish(run_dir, manifest)
 
 
-def check_device(device: str) -> None:
+def _check_device(device: str) -> None:
     """Refuse a device that this machine does not have."""
     try:
         torch.empty(0, device=device)

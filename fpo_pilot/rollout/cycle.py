@@ -81,17 +81,8 @@ class Cell:
         """Run one cycle; ``authority`` is 0 where the incumbent drives."""
         started = time.perf_counter()
         applied = simulation.applied
-        measurement, quality = simulation.measurement, simulation.quality
         asked = self.incumbent.act(simulation.signals(), applied)
-        context = ShieldContext(
-            measurement=measurement,
-            quality=quality,
-            age=simulation.age,
-            previous=applied,
-            fallback=asked,
-            period=self.plant.period,
-            incumbent=asked,
-        )
+        context = ShieldContext.read(simulation, fallback=asked, period=self.plant.period, incumbent=asked)
         proposal = self._propose(observation, applied)
         verdict = self.shield(context, proposal)
         reasons, feasible, altered = verdict.reasons_of(0), bool(verdict.feasible), bool(verdict.altered(proposal))
@@ -110,8 +101,8 @@ class Cell:
             proposed=proposal,
             shielded=verdict.action,
             applied=transition.applied,
-            measurement=measurement,
-            quality=quality,
+            measurement=context.measurement,
+            quality=context.quality,
             reference=reference,
             authority=authority,
             altered=altered,

@@ -107,9 +107,9 @@ class Recorder:
         write_table_atomic(self.run_dir / "blocks.parquet", blocks_table(self.blocks))
         self._write_events()
 
-    def transition(self, change: Transition, *, episode: int, step: int, kind: str = "transition") -> None:
+    def transition(self, change: Transition, *, episode: int, step: int) -> None:
         """Keep a transition."""
-        self._event(kind, change.reason, episode=episode, step=step, change=change)
+        self._event("transition", change.reason, episode=episode, step=step, change=change)
 
     def guard(
         self,
@@ -133,9 +133,7 @@ class Recorder:
             detail = result.model_dump(mode="json")
             self._event("gate", change.reason, episode=episode, step=0, change=change, detail=detail)
 
-    def finish(
-        self, *, plant: str, command: str, seed: int, final_stage: str, final_authority: float
-    ) -> dict[str, Any]:
+    def finish(self, *, command: str, seed: int, final_stage: str, final_authority: float) -> dict[str, Any]:
         """Write rollout.json; return it."""
         if self._log is not None:
             self._log.close()
@@ -145,7 +143,7 @@ class Recorder:
         keys = ("seq", "episode", "step", "from_stage", "to_stage", "authority_from")
         document = {
             "schema_version": 1,
-            "plant": plant,
+            "plant": self.plant.name,
             "command": command,
             "seed": seed,
             "final_stage": final_stage,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from fpo_pilot.errors import LogError, RolloutError
+from fpo_pilot.evidence import GateResult
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.rollout.blocks import Block, switchback
@@ -28,8 +29,8 @@ from fpo_pilot.rollout.machine import (
 from fpo_pilot.rollout.plan import judge, make_plan, stage_spec
 from fpo_pilot.rollout.record import Recorder, set_aside
 from fpo_pilot.specs import spec_hash
-from fpo_pilot.specs.evaluation import Scenario, SensorFault
-from fpo_pilot.specs.safety import SafetySpec
+from fpo_pilot.specs.evaluation import FaultKind, Scenario, SensorFault
+from fpo_pilot.specs.safety import SafetySpec, StageName
 
 FAULT_FROM, FAULT_STEPS = 20, 10
 """A drill's fault comes in the middle of an episode and lasts long enough to be seen."""
@@ -42,8 +43,8 @@ class Injection:
     """A drill: a sensor fault in the first episode that the policy drives in ``stage``."""
 
     signal: str
-    kind: Literal["nan", "stuck", "bias", "stale", "range"]
-    stage: Literal["shadow", "bounded", "full"]
+    kind: FaultKind
+    stage: StageName
     value: float = 0.0
 
 
@@ -115,7 +116,6 @@ def run_rollout(
     runner.run(max_episodes, progress or (lambda done, text: None))
     state = runner.state
     document = runner.record.finish(
-        plant=plant.name,
         command=command,
         seed=seed,
         final_stage=stage_name(state, plan),
@@ -164,6 +164,8 @@ class _Runner:
         self.schedule = switchback(seeds[2], most)
         self.state: RolloutState = start(plan)
         self.rung_blocks: list[Block] = []
+        self.results: list[GateResult] = []
+        """What the gates of the rung said after its last block."""
         self.pairs = 0
         self.hard = {limit.id for limit in safety.limits if limit.kind == "hard"}
 
@@ -184,7 +186,7 @@ class _Runner:
             if self.state.mode != "running" or self._is_done():
                 break
         if self.state.mode == "running" and self.rung_blocks:
-            self._enter_verdicts(self.plan.rungs[self.state.rung].stage, self.state.authority)
+            self._enter(self.results, self.plan.rungs[self.state.rung].stage, self.state.authority)
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Yield who drives next; a rung that is entered begins with a whole pair."""
@@ -240,7 +242,7 @@ class _Runner:
         return Block(
             seq=first,
             stage=rung.stage,
-            rung=self.state.rung if self.state.mode == "running" else self.plan.rungs.index(rung),
+            rung=self.state.rung,
             authority=driven,
             arm=arm,
             pair=pair,
@@ -268,16 +270,16 @@ class _Runner:
 
     def _decide(self, block: Block) -> None:
         rung, authority = self.plan.rungs[self.state.rung], self.state.authority
-        results = judge(stage_spec(self.safety, rung.stage), self.rung_blocks)
-        verdicts = {result.name: result.verdict for result in results}
+        self.results = judge(stage_spec(self.safety, rung.stage), self.rung_blocks)
+        verdicts = {result.name: result.verdict for result in self.results}
         before = self.state.rung
         self._tell(BlockFinished(self.record.clock, verdicts), block.episode, block.steps - 1)
         if self.state.rung != before or self.state.mode != "running":
-            self._enter_verdicts(rung.stage, authority)
+            self._enter(self.results, rung.stage, authority)
             self.rung_blocks = []
 
-    def _enter_verdicts(self, stage: str, authority: float) -> None:
-        results = judge(stage_spec(self.safety, stage), self.rung_blocks)
+    def _enter(self, results: list[GateResult], stage: str, authority: float) -> None:
+        """Record what the gates said of a rung."""
         self.record.verdicts(results, stage=stage, episode=len(self.record.blocks) - 1, authority=authority)
 
     def _log(self, cycle: Cycle, *, stage: str, arm: str, episode: int, step: int) -> None:

@@ -16,6 +16,30 @@ from torch import Tensor
 from fpo_pilot.errors import ShieldError
 
 
+class Readings(Protocol):
+    """Where a context is read from: a simulation, or a live link."""
+
+    @property
+    def measurement(self) -> Tensor:
+        """``[B, M]``."""
+        ...
+
+    @property
+    def quality(self) -> Tensor:
+        """``[B, M]``."""
+        ...
+
+    @property
+    def age(self) -> Tensor:
+        """``[B, M]``."""
+        ...
+
+    @property
+    def applied(self) -> Tensor:
+        """``[B, A]``, the read-back."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ShieldContext:
     """What a shield may know in one control cycle.
@@ -37,6 +61,13 @@ class ShieldContext:
     fallback: Tensor
     period: float
     incumbent: Tensor | None = None
+
+    @classmethod
+    def read(
+        cls, source: Readings, *, fallback: Tensor, period: float, incumbent: Tensor | None = None
+    ) -> ShieldContext:
+        """Take what ``source`` reads now; ``fallback`` and ``incumbent`` are as in the class."""
+        return cls(source.measurement, source.quality, source.age, source.applied, fallback, period, incumbent)
 
     @property
     def batch(self) -> int:

@@ -9,12 +9,14 @@ from pydantic import Field
 from fpo_pilot.specs.base import Finite, Fraction, Name, NonNegative, Spec
 from fpo_pilot.specs.plant import DisturbanceSpec, Start
 
+FaultKind = Literal["nan", "stuck", "bias", "stale", "range"]
+
 
 class SensorFault(Spec):
     """A fault of one sensor between two steps of an episode. ``value`` is the bias for ``bias``."""
 
     signal: Name
-    kind: Literal["nan", "stuck", "bias", "stale", "range"]
+    kind: FaultKind
     from_step: Annotated[int, Field(ge=0)] = 0
     to_step: Annotated[int, Field(ge=1)] | None = None
     value: Finite = 0.0

@@ -166,10 +166,13 @@ class DifferenceGate(Spec):
 Gate = Annotated[RateGate | DifferenceGate, Field(discriminator="kind")]
 
 
+StageName = Literal["shadow", "bounded", "full"]
+
+
 class Stage(Spec):
     """One stage and the gates to leave it upward."""
 
-    name: Literal["shadow", "bounded", "full"]
+    name: StageName
     authority: tuple[Fraction, ...] = ()
     """Of ``bounded``: the β levels in rising order, as fractions of the action span."""
     min_blocks: Annotated[int, Field(ge=1)] = 1

@@ -96,3 +96,10 @@ def test_the_pure_noise_draw_has_neither_loss_nor_gradient_under_noise_weighting
     assert pure.any()
     assert (losses(golden, "old")[pure] == 0.0).all()
     assert (losses(golden, "old", weighting="velocity")[pure] > 0.0).all()
+
+
+def test_supervising_the_velocity_instead_does_not_give_the_official_losses(golden: dict[str, Tensor]) -> None:
+    plain, official = losses(golden, "old", weighting="velocity"), golden["cfm_old"].flatten(0, 1)
+    time = 1.0 - golden["t"].flatten(0, 1).squeeze(-1)
+    assert torch.allclose(plain * time.square(), official, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(plain, official, atol=1e-2)
