@@ -55,6 +55,11 @@ def use(bin_folder: Path, folder: Path) -> None:
         page = mine / "runs" / "cstr-fpo-0" / f"report.{language}.html"
         if page.stat().st_size < 10_000:
             sys.exit(f"wheel check: {page.name} is too small to be a report")
+    run(pilot, "demo", "--steps", "4000", cwd=folder)
+    for language in ("en", "ja"):
+        (page,) = (folder / "runs" / "demo").glob(f"*/report.{language}.html")
+        if page.stat().st_size < 10_000:
+            sys.exit(f"wheel check: the demo's {page.name} is too small to be a report")
     here = run(str(bin_folder / "python"), "-c", "import fpo_pilot; print(fpo_pilot.__file__)", cwd=mine)
     if str(ROOT) in here:
         sys.exit("wheel check: the checkout was used, not the wheel")
