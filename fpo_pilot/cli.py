@@ -95,7 +95,19 @@ def plants(json: Json = False) -> None:
 @app.command()
 def train(
     plant: Annotated[str | None, typer.Argument(help="A plant by name or path; not needed with --resume.")] = None,
-    algorithm: Annotated[str, typer.Option("--algorithm", help="fpo or gaussian_ppo.")] = "fpo",
+    gym: Annotated[
+        str | None, typer.Option("--gym", help="Train on an environment of Gymnasium instead, such as Pendulum-v1.")
+    ] = None,
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            "--algorithm",
+            help="fpo, fpo_plus_plus, dppo or gaussian_ppo; settings may follow, as in fpo:clip=0.1,ratio=per_draw.",
+        ),
+    ] = "fpo",
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="A run folder whose best policy the training begins with.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps; default: the spec's.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/PLANT-ALGORITHM-SEED.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
@@ -108,9 +120,20 @@ def train(
 
     if resume is not None:
         raise typer.Exit(resume_training(resume, device=device, as_json=json))
-    if plant is None:
-        raise typer.BadParameter("name a plant (`fpo-pilot plants` lists them), or a run with --resume")
-    raise typer.Exit(start_training(plant, algorithm, steps=steps, out=out, seed=seed, device=device, as_json=json))
+    if (plant is None) == (gym is None):
+        raise typer.BadParameter("name a plant (`fpo-pilot plants` lists them), or --gym ENVIRONMENT, or --resume RUN")
+    raise typer.Exit(
+        start_training(
+            plant or f"gym:{gym}",
+            algorithm,
+            steps=steps,
+            out=out,
+            seed=seed,
+            device=device,
+            as_json=json,
+            start_from=start_from,
+        )
+    )
 
 
 @app.command()
@@ -121,13 +144,92 @@ def evaluate(
     ] = None,
     episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="Episodes of each row.")] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 unless the verdict is a pass.")] = False,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="euler, midpoint, heun, rk4 or adaptive; default: that of training.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")] = None,
     seed: Seed = 1000,
     json: Json = False,
 ) -> None:
     """Evaluate offline against hold, the incumbent, an oracle and other runs; same seeds for all."""
     from fpo_pilot.commands.evaluate import run_evaluate
 
-    raise typer.Exit(run_evaluate(run, against or [], episodes=episodes, seed=seed, gate=gate, as_json=json))
+    raise typer.Exit(
+        run_evaluate(
+            run,
+            against or [],
+            episodes=episodes,
+            seed=seed,
+            gate=gate,
+            as_json=json,
+            sampler=sampler,
+            sampler_steps=steps,
+        )
+    )
+
+
+@app.command()
+def samplers(
+    run: Run,
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="Episodes of each sampler.")] = 64,
+    seed: Seed = 1000,
+    json: Json = False,
+) -> None:
+    """Show what a flow policy keeps under other samplers and steps: return, drift of the action, latency."""
+    from fpo_pilot.commands.samplers import run_samplers
+
+    raise typer.Exit(run_samplers(run, episodes=episodes, seed=seed, as_json=json))
+
+
+@app.command()
+def compare(
+    tasks: Annotated[list[str], typer.Argument(help="Plants, and environments of Gymnasium as gym:ID.")],
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="As of `train`, settings included; repeatable. All four if none."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each, from 0.")] = 5,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps; default: the spec's.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the comparison; what it has is not done again.")] = Path(
+        "runs/compare"
+    ),
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="Reported episodes of each run on a plant.")] = 128,
+    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Runs at a time; default: cores.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare algorithms over tasks and seeds; Ctrl-C leaves what the same command goes on with."""
+    from fpo_pilot.commands.compare import run_compare
+    from fpo_pilot.specs.load import ALGORITHMS
+
+    raise typer.Exit(
+        run_compare(
+            tasks,
+            algorithm or list(ALGORITHMS),
+            seeds=seeds,
+            steps=steps,
+            episodes=episodes,
+            out=out,
+            processes=processes,
+            as_json=json,
+        )
+    )
+
+
+@app.command()
+def tune(
+    task: Annotated[str, typer.Argument(help="A plant, or gym:ID.")],
+    algorithm: Annotated[str, typer.Option("--algorithm", help="What is tuned.")] = "fpo",
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Settings to try, the defaults among them.")] = 16,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps of each.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the search; it goes on where it was.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Search the few settings that matter, with the same budget for every algorithm (needs the extra `tune`)."""
+    from fpo_pilot.commands.tune import run_tune
+
+    folder = out or Path("runs/tune") / f"{task.replace(':', '-')}-{algorithm}"
+    raise typer.Exit(run_tune(task, algorithm, trials=trials, steps=steps, out=folder, seed=seed, as_json=json))
 
 
 @app.command()

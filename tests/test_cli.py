@@ -11,7 +11,7 @@ import pytest
 
 from fpo_pilot import cli
 
-COMMANDS = ("demo", "init", "check", "plants", "train", "evaluate", "rollout", "report")
+COMMANDS = ("demo", "init", "check", "plants", "train", "evaluate", "rollout", "report", "samplers", "compare", "tune")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

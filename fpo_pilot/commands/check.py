@@ -8,10 +8,10 @@ from functools import partial
 from typing import get_args
 
 from fpo_pilot.commands.console import note, say, say_json, table
-from fpo_pilot.commands.train import ALGORITHMS
 from fpo_pilot.errors import SpecError, SpecErrors
 from fpo_pilot.specs import content, load_evaluation_spec, load_plant_spec, load_safety_spec, load_training_spec
 from fpo_pilot.specs.coverage import Coverage, SignalView, UseKind, coverage
+from fpo_pilot.specs.load import ALGORITHMS
 from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.schema import json_schema
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from fpo_pilot.commands.console import note, say, say_json, table
 from fpo_pilot.commands.evaluate import evaluate_run, show
 from fpo_pilot.commands.rollout import rollout_run
-from fpo_pilot.commands.train import ALGORITHMS, Algorithm, train_run
+from fpo_pilot.commands.train import train_run
 from fpo_pilot.specs import load_training_spec
+from fpo_pilot.specs.load import Algorithm
 
 if TYPE_CHECKING:
     from fpo_pilot.rollout import RolloutResult
@@ -24,7 +25,8 @@ FAULT = "T:nan@bounded"
 def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bool) -> int:
     """Train a flow policy and a Gaussian one, evaluate, roll out with two drills, and report."""
     started = time.monotonic()
-    runs = {name: out / f"{plant}-{name}-{seed}" for name in ALGORITHMS}
+    compared: tuple[Algorithm, ...] = ("fpo", "gaussian_ppo")
+    runs = {name: out / f"{plant}-{name}-{seed}" for name in compared}
     # One core each; the Gaussian trains unseen beside the flow policy.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         beside = pool.submit(_train, plant, "gaussian_ppo", runs["gaussian_ppo"], steps, seed, True)

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fpo_pilot.commands.console import note, progress, say, say_json
-from fpo_pilot.errors import TrainingError
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.specs import load_plant_spec
+from fpo_pilot.specs.load import GYM
 
 if TYPE_CHECKING:
     from fpo_pilot.learn import Progress, TrainingResult
     from fpo_pilot.specs.training import TrainingSpec
 
-Algorithm = Literal["fpo", "gaussian_ppo"]
-ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "gaussian_ppo")
-
 
 def start_training(
-    plant: str, algorithm: str, *, steps: int | None, out: Path | None, seed: int, device: str, as_json: bool
+    plant: str,
+    algorithm: str,
+    *,
+    steps: int | None,
+    out: Path | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+    start_from: Path | None = None,
 ) -> int:
-    """Train ``algorithm`` on ``plant`` in a new run folder."""
-    from fpo_pilot.specs import load_plant_spec, load_training_spec
+    """Train ``algorithm`` (settings may follow its name) on a plant, or on ``gym:ID``, in a new run folder."""
+    from fpo_pilot.evaluate.comparison import variant_spec
+    from fpo_pilot.learn.checkpoint import checkpoint_path
 
-    chosen = next((name for name in ALGORITHMS if name == algorithm), None)
-    if chosen is None:
-        raise TrainingError(
-            f"--algorithm: found {algorithm!r}, expected one of {', '.join(ALGORITHMS)}. Settings are in train.yaml."
-        )
-    spec = load_training_spec(plant, chosen)
-    if steps is not None:
-        spec = spec.model_copy(update={"total_steps": steps})
-    run_dir = out or Path("runs") / f"{load_plant_spec(plant).plant.id}-{algorithm}-{seed}"
-    train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json)
+    spec = variant_spec(plant, algorithm, steps)
+    short = plant.removeprefix(GYM) if plant.startswith(GYM) else load_plant_spec(plant).plant.id
+    run_dir = out or Path("runs") / f"{short}-{spec.algorithm}-{seed}"
+    begin = None if start_from is None else checkpoint_path(start_from, "best")
+    train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json, start_from=begin)
     return _tell(run_dir, as_json=as_json)
 
 
@@ -54,30 +56,26 @@ def train_run(
     quiet: bool = False,
     resume: bool = False,
     label: str = "train",
+    start_from: Path | None = None,
 ) -> TrainingResult:
     """Train behind the shields of the plant's safety spec, with a progress bar."""
     import torch
 
+    from fpo_pilot.evaluate.comparison import make_task
     from fpo_pilot.learn import train
-    from fpo_pilot.plants.load import load_plant
-    from fpo_pilot.shields import build_stack
 
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
-    plant = load_plant(plant_name)
-    shield = None
-    if plant.safety is not None and spec.shield_in_training:
-        shield = build_stack(plant.safety, plant.spec)
     with progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report:
         try:
             return train(
-                plant,
+                make_task(plant_name, spec),
                 spec,
                 run_dir,
                 seed=seed,
                 resume=resume,
                 device=device,
-                shield=shield,
+                start_from=start_from,
                 progress=lambda state: report(state.steps, _state(state)),
             )
         except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from fpo_pilot.errors import PolicyError
 from fpo_pilot.plants.controllers import Controller, hold_controller, incumbent_controller
 
 if TYPE_CHECKING:
+    from fpo_pilot.flow import Method
     from fpo_pilot.learn.policy import Deployment, Policy
     from fpo_pilot.plants.plant import Plant
 
@@ -95,10 +96,22 @@ def weights_hash(policy: object) -> str:
     return digest.hexdigest()
 
 
-def deployments(policy: Policy, noise_scales: Sequence[float]) -> tuple[Deployment, ...]:
-    """Return the ways to deploy a policy that are worth evaluating: its samplers at each noise scale, by label."""
+@dataclass(frozen=True)
+class Sampler:
+    """How a flow is integrated where it is used, apart from how it was in training."""
+
+    method: Method = "euler"
+    steps: int | None = None
+    """None for those of training."""
+
+
+def deployments(
+    policy: Policy, noise_scales: Sequence[float], sampler: Sampler | None = None
+) -> tuple[Deployment, ...]:
+    """Return the ways to deploy a policy that are worth evaluating: its sampler at each noise scale, by label."""
     found: dict[str, Deployment] = {}
-    for mode in policy.modes():
+    used = Sampler() if sampler is None else sampler
+    for mode in policy.modes(used.method, used.steps):
         for scale in sorted(set(noise_scales)):
             deployment = replace(mode, noise_scale=scale)
             found.setdefault(deployment.label, deployment)

@@ -30,7 +30,7 @@ def chance_in_plant(plant: Plant, scenario: Scenario) -> tuple[str, ...]:
     found += [
         f"the disturbance of {disturbance.channel}"
         for disturbance in disturbances
-        if disturbance.kind == "ou" or 0.0 < disturbance.probability < 1.0
+        if disturbance.kind in {"ou", "white"} or 0.0 < disturbance.probability < 1.0
     ]
     return tuple(found)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from fpo_pilot.errors import PolicyError
-from fpo_pilot.evaluate.arms import Arm, deployments
+from fpo_pilot.evaluate.arms import Arm, Sampler, deployments
 from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
@@ -58,6 +58,7 @@ def evaluate(
     progress: Progress | None = None,
     command: str = "",
     comparison: Sequence[str] = (),
+    sampler: Sampler | None = None,
 ) -> Evaluation:
     """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
 
@@ -73,12 +74,13 @@ def evaluate(
         progress: is told the fraction that is done and what is next.
         command: the command line, for the record.
         comparison: run folders of the policies that are compared with.
+        sampler: of flow policies, where it is not that of training.
 
     Returns:
         What is in evaluation.json.
     """
     _check_names(arms)
-    run = _Run(plant, tuple(arms), spec, run_dir, seed, progress or (lambda done, text: None))
+    run = _Run(plant, tuple(arms), spec, run_dir, seed, progress or (lambda done, text: None), sampler)
     with _few_threads(spec.episodes):
         evaluation = run.evaluation(command, tuple(comparison))
     write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
@@ -99,13 +101,22 @@ class _Run:
     """One evaluation under way."""
 
     def __init__(
-        self, plant: Plant, arms: tuple[Arm, ...], spec: EvaluationSpec, run_dir: Path, seed: int, progress: Progress
+        self,
+        plant: Plant,
+        arms: tuple[Arm, ...],
+        spec: EvaluationSpec,
+        run_dir: Path,
+        seed: int,
+        progress: Progress,
+        sampler: Sampler | None,
     ) -> None:
         self.plant, self.arms, self.spec, self.seed, self.progress = plant, arms, spec, seed, progress
         self.bench = Bench(plant)
         self.store = CellStore(run_dir, self.bench.step_schema)
         self.shields = (True, False) if plant.safety is not None else (False,)
-        self.modes = {arm.name: deployments(arm.policy, spec.noise_scales) for arm in arms if arm.policy is not None}
+        self.modes = {
+            arm.name: deployments(arm.policy, spec.noise_scales, sampler) for arm in arms if arm.policy is not None
+        }
         self.skipped: list[Skipped] = []
 
     def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:

@@ -16,6 +16,7 @@ from fpo_pilot.evidence.statistics import (
     clopper_pearson_upper,
     paired_difference,
     rule_of_three,
+    student_interval,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "rate_gate",
     "rate_interval",
     "rule_of_three",
+    "student_interval",
 ]

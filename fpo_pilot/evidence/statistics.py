@@ -81,6 +81,19 @@ def paired_difference(
     return bootstrap_interval(first - second, confidence, seed)
 
 
+def student_interval(values: Sequence[float] | Floats, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Return mean and ends of Student's t interval of the mean; the ends are NaN where there are fewer than two values.
+
+    For a handful of independent runs, where a bootstrap over so few would be too narrow.
+    """
+    data = as_values(values)
+    mean, n = float(data.mean()), len(data)
+    if n < 2:
+        return mean, math.nan, math.nan
+    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2.0)) * float(data.std(ddof=1)) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     r"""Return the exact two-sided interval of a rate after ``events`` of ``n`` independent trials.
 

@@ -1,13 +1,15 @@
-"""The straight path between noise and action, and the loss that teaches a velocity to follow it."""
+"""The loss that teaches a velocity to follow the path between noise and action."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from fpo_pilot.errors import PolicyError
+from fpo_pilot.flow.path import Path, path_point
 from fpo_pilot.flow.velocity import Field, Velocity, condition
 
 Weighting = Literal["velocity", "noise"]
@@ -33,6 +35,8 @@ def flow_matching_loss(
     *,
     weighting: Weighting = "velocity",
     reduction: Reduction = "mean",
+    path: Path = "straight",
+    huber: float | None = None,
 ) -> Tensor:
     """Compute the conditional flow-matching loss of each (noise, time) draw of each action.
 
@@ -45,6 +49,9 @@ def flow_matching_loss(
         weighting: ``velocity``: ‖v − (a − ε)‖² as it is; ``noise``: times t², which is the error of the noise that the
             velocity implies, ε̂ = x_t − t·v (what published FPO code trains on).
         reduction: over the A entries: ``mean``, ``sum``, or ``sqrt`` for the sum over √A.
+        path: see :func:`fpo_pilot.flow.path.path_point`; with ``noise`` weighting the straight one is meant, and t²
+            stays a weighting of the time.
+        huber: errors beyond this count linearly (twice Huber's loss, so that small errors count as squares).
 
     Returns:
         ``[B, N]``.
@@ -59,17 +66,31 @@ def flow_matching_loss(
             "Give every action its N draws in the second dimension."
         )
     return field_loss(
-        condition(velocity, obs.unsqueeze(1)), action, noise, time, weighting=weighting, reduction=reduction
+        condition(velocity, obs.unsqueeze(1)),
+        action,
+        noise,
+        time,
+        weighting=weighting,
+        reduction=reduction,
+        path=path,
+        huber=huber,
     )
 
 
 def field_loss(
-    field: Field, action: Tensor, noise: Tensor, time: Tensor, *, weighting: Weighting, reduction: Reduction
+    field: Field,
+    action: Tensor,
+    noise: Tensor,
+    time: Tensor,
+    *,
+    weighting: Weighting,
+    reduction: Reduction,
+    path: Path = "straight",
+    huber: float | None = None,
 ) -> Tensor:
     """Compute :func:`flow_matching_loss` with a field that is tied to its observations ``[B, 1]`` already."""
-    target = target_velocity(noise, action.unsqueeze(1))
-    point = noise + time.unsqueeze(-1) * target
-    loss = reduce_square(field(point, time) - target, reduction)
+    point, target = path_point(noise, action.unsqueeze(1), time, path)
+    loss = reduce_square(field(point, time) - target, reduction, huber)
     if weighting == "noise":
         return loss * time.square()
     if weighting == "velocity":
@@ -79,9 +100,15 @@ def field_loss(
     )
 
 
-def reduce_square(error: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce the squares of ``error`` ``[..., A]`` to ``[...]``: their mean, sum, or sum over √A."""
+def reduce_square(error: Tensor, reduction: Reduction, huber: float | None = None) -> Tensor:
+    """Reduce the squares of ``error`` ``[..., A]`` to ``[...]``: their mean, sum, or sum over √A.
+
+    With ``huber`` δ an entry beyond ±δ counts 2δ|e| − δ² instead of e² (P. J. Huber 1964, doubled).
+    """
     square = error.square()
+    if huber is not None:
+        size = error.abs()
+        square = torch.where(size <= huber, square, 2.0 * huber * size - huber**2)
     if reduction == "mean":
         return square.mean(dim=-1)
     if reduction == "sum":

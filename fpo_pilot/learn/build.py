@@ -9,12 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from fpo_pilot.errors import CheckpointError
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
+from fpo_pilot.learn.denoising_policy import DenoisingPolicy
 from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import part
-from fpo_pilot.specs.training import FpoSpec, TrainingSpec
+from fpo_pilot.specs.training import DppoSpec, FpoSpec, TrainingSpec
 
-TrainedPolicy = FlowPolicy | GaussianPolicy
+TrainedPolicy = FlowPolicy | DenoisingPolicy | GaussianPolicy
 
 _ADAPTER: TypeAdapter[TrainingSpec] = TypeAdapter(TrainingSpec)
 
@@ -25,6 +26,8 @@ def build_policy(
     """Make the untrained policy of a spec."""
     if isinstance(spec, FpoSpec):
         return FlowPolicy(observation_size, action_size, spec, generator=generator)
+    if isinstance(spec, DppoSpec):
+        return DenoisingPolicy(observation_size, action_size, spec, generator=generator)
     return GaussianPolicy(observation_size, action_size, spec, generator=generator)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class Critic(nn.Module):
         observation_size: O.
         width: units of a hidden layer.
         depth: hidden layers.
+        members: networks of the ensemble, which differ in their initial weights; the value is their mean.
         generator: of the initial weights.
     """
 
@@ -29,10 +32,18 @@ class Critic(nn.Module):
     seen: Tensor
 
     def __init__(
-        self, observation_size: int, *, width: int, depth: int, generator: torch.Generator | None = None
+        self,
+        observation_size: int,
+        *,
+        width: int,
+        depth: int,
+        members: int = 1,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.network = Perceptron(observation_size, 1, width=width, depth=depth, generator=generator)
+        self.members = nn.ModuleList(
+            Perceptron(observation_size, 1, width=width, depth=depth, generator=generator) for _ in range(members)
+        )
         for name in ("mean", "square", "seen"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
 
@@ -44,17 +55,22 @@ class Critic(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return the value ``[...]`` of normalised observations ``[..., O]``, in units of the learning reward."""
-        value: Tensor = self.network(obs).squeeze(-1) * self.std.to(obs.dtype) + self.mean.to(obs.dtype)
-        return value
+        return self.values(obs).mean(dim=0)
+
+    def values(self, obs: Tensor) -> Tensor:
+        """Return the value by each member, ``[M, ...]``."""
+        return self._outputs(obs) * self.std.to(obs.dtype) + self.mean.to(obs.dtype)
+
+    def _outputs(self, obs: Tensor) -> Tensor:
+        return torch.stack([member(obs).squeeze(-1) for member in self.members])
 
     def scaled(self, returns: Tensor) -> Tensor:
         """Return ``returns`` in the units of the network's output: the targets of the update."""
         return (returns - self.mean.to(returns.dtype)) / self.std.to(returns.dtype)
 
     def loss(self, obs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error against targets ``[B]`` that :meth:`scaled` gave."""
-        error: Tensor = self.network(obs).squeeze(-1) - targets
-        return error.square().mean()
+        """Return the mean squared error of each member against targets ``[B]`` that :meth:`scaled` gave, summed."""
+        return (self._outputs(obs) - targets).square().mean(dim=-1).sum()
 
     @torch.no_grad()
     def rescale(self, returns: Tensor) -> None:
@@ -65,6 +81,7 @@ class Critic(nn.Module):
         self.mean.lerp_(values.mean(), rate)
         self.square.lerp_(values.square().mean(), rate)
         self.seen.add_(1.0)
-        last = self.network.last
-        last.weight.mul_((std / self.std).to(last.weight.dtype))
-        last.bias.copy_((last.bias.to(torch.float64) * std + mean - self.mean) / self.std)
+        for member in self.members:
+            last = cast(Perceptron, member).last
+            last.weight.mul_((std / self.std).to(last.weight.dtype))
+            last.bias.copy_((last.bias.to(torch.float64) * std + mean - self.mean) / self.std)

@@ -69,6 +69,8 @@ class FlowPolicy(nn.Module):
             time,
             weighting=spec.weighting,
             reduction=spec.reduction,
+            path=spec.path,
+            huber=spec.huber,
         )
         return action, {"start": start, "noise": noise, "time": time, "old_loss": self._bounded(loss)}
 
@@ -82,6 +84,8 @@ class FlowPolicy(nn.Module):
             trace["time"],
             weighting=self.spec.weighting,
             reduction=self.spec.reduction,
+            path=self.spec.path,
+            huber=self.spec.huber,
         )
         return self._bounded(loss)
 
@@ -102,7 +106,9 @@ class FlowPolicy(nn.Module):
         new_loss = self.flow_loss(obs, action, trace)
         log_ratio = straight_through_clamp(self._log_ratio(new_loss, trace["old_loss"]), self.spec.log_ratio_bound)
         objective = surrogate(log_ratio, advantage, clip=self.spec.clip, trust_region=self.spec.trust_region)
-        return PolicyLoss.of(objective.mean(), log_ratio, clip=self.spec.clip, cfm_loss=new_loss.detach().mean())
+        matching = new_loss.mean()
+        total = objective.mean() + self.spec.regulariser * matching if self.spec.regulariser else objective.mean()
+        return PolicyLoss.of(total, log_ratio, clip=self.spec.clip, cfm_loss=matching.detach())
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
@@ -110,6 +116,10 @@ class FlowPolicy(nn.Module):
         """Return the action that the flow makes of ``scale``·``noise``."""
         count = self.spec.flow_steps if steps is None else steps
         return integrate(self.network, self.normaliser(obs), scale * noise, method=method, steps=count)
+
+    def replay(self, obs: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the action made now of the noise that was drawn then."""
+        return self.sample(obs, trace["start"], 1.0)
 
     @torch.no_grad()
     def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
@@ -120,6 +130,7 @@ class FlowPolicy(nn.Module):
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size)
 
-    def modes(self) -> tuple[Deployment, ...]:
+    def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
         """List the deployment noise scales to choose from; zero is not always best (several modes need noise)."""
-        return tuple(Deployment(noise_scale=scale, steps=self.spec.flow_steps) for scale in NOISE_SCALES)
+        count = self.spec.flow_steps if steps is None else steps
+        return tuple(Deployment(noise_scale=scale, method=method, steps=count) for scale in NOISE_SCALES)

@@ -99,6 +99,10 @@ class GaussianPolicy(nn.Module):
         mean, std = self.distribution(obs)
         return self._squash(mean + scale * std * noise)
 
+    def replay(self, obs: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the action made now of the noise that was drawn then."""
+        return self.sample(obs, trace["start"], 1.0)
+
     @torch.no_grad()
     def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density at the actions taken, ``[B]``."""
@@ -108,6 +112,6 @@ class GaussianPolicy(nn.Module):
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size)
 
-    def modes(self) -> tuple[Deployment, ...]:
-        """List the mean and the sampled policy."""
+    def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
+        """List the mean and the sampled policy; there is no sampler to choose."""
         return (Deployment(noise_scale=0.0), Deployment(noise_scale=1.0))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fpo_pilot.flow import Method
 from fpo_pilot.learn.policy import Policy, Trace
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.simulation import Simulation
-from fpo_pilot.plants.transition import Transition
 from fpo_pilot.shields.verdict import Shield, ShieldContext
 
 
@@ -33,10 +34,75 @@ class Rollout:
     episode_return: Tensor
     episode_length: Tensor
     altered: Tensor
+    cost: Tensor
 
     def flat(self) -> tuple[Tensor, Tensor, Trace]:
         """Return observations ``[T·B, O]``, actions ``[T·B, A]`` and traces ``[T·B, ...]``."""
         return self.obs.flatten(0, 1), self.action.flatten(0, 1), {k: v.flatten(0, 1) for k, v in self.trace.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The outcome of one step of B environments, ``[B, ...]``."""
+
+    observation: Tensor
+    """Of the new episode where one ended."""
+    final_observation: Tensor
+    """The true next observation: bootstrap from this one."""
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    episode_return: Tensor
+    episode_length: Tensor
+    penalty: Tensor
+    """For what had to be corrected; part of the learning reward alone."""
+    altered: Tensor
+    """Whether the shield, or the limits, changed the proposal."""
+    cost: Tensor
+    """1 where a limit, soft or hard, is violated."""
+
+
+class Interaction(Protocol):
+    """B environments that a policy acts on; observations are float32, actions normalised to [−1, 1]."""
+
+    @property
+    def num_envs(self) -> int:
+        """B."""
+
+    @property
+    def observation_size(self) -> int:
+        """O."""
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+
+    @property
+    def horizon(self) -> int:
+        """Steps of an episode at most."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors live."""
+
+    @property
+    def observation(self) -> Tensor:
+        """The observation now, ``[B, O]``."""
+
+    def seed(self, seed: int) -> None:
+        """Seed what is drawn from the next reset on."""
+
+    def reset(self) -> Tensor:
+        """Begin new episodes everywhere; return the observation."""
+
+    def step(self, action: Tensor) -> Seen:
+        """Act; where an episode ended, the next one begins."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all that the next step depends on, but for the action."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on where :meth:`state_dict` was taken."""
 
 
 class Loop:
@@ -57,6 +123,40 @@ class Loop:
         self._low = torch.tensor(plant.action_low, dtype=simulation.dtype, device=simulation.device)
         self._high = torch.tensor(plant.action_high, dtype=simulation.dtype, device=simulation.device)
 
+    @property
+    def num_envs(self) -> int:
+        """B."""
+        return self.simulation.num_envs
+
+    @property
+    def observation_size(self) -> int:
+        """O."""
+        return self.simulation.observation_size
+
+    @property
+    def action_size(self) -> int:
+        """A."""
+        return self.simulation.action_size
+
+    @property
+    def horizon(self) -> int:
+        """Steps of an episode."""
+        return self.simulation.plant.horizon
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors live."""
+        return self.simulation.device
+
+    @property
+    def observation(self) -> Tensor:
+        """The observation now, ``[B, O]``."""
+        return self.simulation.observation
+
+    def seed(self, seed: int) -> None:
+        """Seed what is drawn from the next reset on."""
+        self.simulation.seed(seed)
+
     def reset(self) -> Tensor:
         """Begin new episodes everywhere; return the observation ``[B, O]``."""
         self.incumbent.reset(self.simulation.num_envs)
@@ -64,8 +164,8 @@ class Loop:
             self.shield.reset()
         return self.simulation.reset()
 
-    def step(self, action: Tensor) -> tuple[Transition, Tensor, Tensor]:
-        """Propose ``action`` ``[B, A]`` (normalised); return the transition, ``[B]`` penalty, and ``[B]`` where it was altered."""
+    def step(self, action: Tensor) -> Seen:
+        """Propose ``action`` ``[B, A]`` (normalised), and let the plants take what the shield makes of it."""
         sim = self.simulation
         proposal = sim.plant.to_engineering(action.to(sim.dtype))
         if self.shield is None:
@@ -82,7 +182,21 @@ class Loop:
         self.incumbent.reset(sim.num_envs, done)
         if self.shield is not None:
             self.shield.reset(done)
-        return transition, self.correction_penalty * correction, altered
+        violated = transition.cost > 0.0
+        for margin in transition.margins.values():
+            violated = violated | (margin < 0.0)
+        return Seen(
+            observation=transition.observation,
+            final_observation=transition.final_observation,
+            reward=transition.reward,
+            terminated=transition.terminated,
+            truncated=transition.truncated,
+            episode_return=transition.episode_return,
+            episode_length=transition.episode_length,
+            penalty=self.correction_penalty * correction,
+            altered=altered,
+            cost=violated.to(transition.reward.dtype),
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that the next step depends on, but for the action."""
@@ -106,24 +220,27 @@ def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def collect(loop: Loop, policy: Policy, steps: int, reward_scale: float, generator: torch.Generator | None) -> Rollout:
+def collect(
+    loop: Interaction, policy: Policy, steps: int, reward_scale: float, generator: torch.Generator | None
+) -> Rollout:
     """Let ``policy`` act for ``steps`` steps; the normaliser stays as it is."""
-    obs = loop.simulation.observation
+    obs = loop.observation
     rows: dict[str, list[Tensor]] = {}
     traces: dict[str, list[Tensor]] = {}
     for _ in range(steps):
         action, trace = policy.act(obs, generator)
-        seen, penalty, altered = loop.step(action)
+        seen = loop.step(action)
         row = {
             "obs": obs,
             "next_obs": seen.final_observation,
             "action": action,
-            "reward": (seen.reward * reward_scale - penalty).to(obs.dtype),
+            "reward": (seen.reward * reward_scale - seen.penalty).to(obs.dtype),
             "terminated": seen.terminated,
             "truncated": seen.truncated,
             "episode_return": seen.episode_return,
             "episode_length": seen.episode_length,
-            "altered": altered,
+            "altered": seen.altered,
+            "cost": seen.cost,
         }
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
@@ -135,22 +252,50 @@ def collect(loop: Loop, policy: Policy, steps: int, reward_scale: float, generat
 
 
 @torch.no_grad()
-def evaluate_modes(loop: Loop, policy: Policy, scales: tuple[float, ...], generator: torch.Generator | None) -> Tensor:
-    """Return the mean episode return of each deployment noise scale, ``[len(scales)]``: one episode of every environment.
+def episode_returns(
+    loop: Interaction,
+    policy: Policy,
+    scales: tuple[float, ...],
+    generator: torch.Generator | None,
+    *,
+    method: Method = "euler",
+    steps: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run one episode of every environment, which are shared out between the deployment noise scales.
 
-    The environments are shared out between the scales, so ``num_envs`` must be a multiple of their number.
+    Args:
+        loop: its ``num_envs`` a multiple of the number of scales.
+        policy: acts as it would be deployed.
+        scales: noise scales.
+        generator: of the noise; all scales of a step see numbers of their own.
+        method: sampler of a flow.
+        steps: of the sampler; None for those of training.
+
+    Returns:
+        Returns and the share of steps with a violated limit, ``[len(scales), B / len(scales)]`` each.
     """
-    sim = loop.simulation
-    each = sim.num_envs // len(scales)
-    scale = torch.tensor(scales, dtype=torch.float32, device=sim.device).repeat_interleave(each)[:, None]
+    count, each = loop.num_envs, loop.num_envs // len(scales)
+    scale = torch.tensor(scales, dtype=torch.float32, device=loop.device).repeat_interleave(each)[:, None]
     obs = loop.reset()
-    total = torch.zeros(sim.num_envs, dtype=sim.dtype, device=sim.device)
-    running = torch.ones(sim.num_envs, dtype=torch.bool, device=sim.device)
-    for _ in range(sim.plant.horizon):
-        shape = (sim.num_envs, sim.action_size)
-        noise = torch.randn(shape, generator=generator, device=sim.device, dtype=obs.dtype)
-        seen, _, _ = loop.step(policy.sample(obs, noise, scale))
-        total = total + torch.where(running, seen.reward.to(sim.dtype), torch.zeros_like(total))
+    total = torch.zeros(count, dtype=torch.float64, device=loop.device)
+    violated, length = torch.zeros_like(total), torch.zeros_like(total)
+    running = torch.ones(count, dtype=torch.bool, device=loop.device)
+    for _ in range(loop.horizon):
+        shape = (count, loop.action_size)
+        noise = torch.randn(shape, generator=generator, device=loop.device, dtype=obs.dtype)
+        seen = loop.step(policy.sample(obs, noise, scale, method=method, steps=steps))
+        total += torch.where(running, seen.reward.to(total.dtype), 0.0)
+        violated += torch.where(running, seen.cost.to(total.dtype), 0.0)
+        length += running
         running = running & ~(seen.terminated | seen.truncated)
+        if running.device.type == "cpu" and not bool(running.any()):
+            break  # on a device nothing waits for this answer
         obs = seen.observation
-    return total.reshape(len(scales), each).mean(dim=1)
+    return total.reshape(len(scales), each), (violated / length.clamp(min=1.0)).reshape(len(scales), each)
+
+
+def evaluate_modes(
+    loop: Interaction, policy: Policy, scales: tuple[float, ...], generator: torch.Generator | None
+) -> Tensor:
+    """Return the mean episode return of each deployment noise scale, ``[len(scales)]``."""
+    return episode_returns(loop, policy, scales, generator)[0].mean(dim=1)

@@ -41,10 +41,15 @@ COLUMNS = (
     "ratio_late",
     "old_loss",
     "density_gap",
+    "violation_rate",
+    "multiplier",
+    "entropy",
+    "recoveries",
 )
 """``evaluation_return``: of the averaged weights without noise; ``evaluation_best``: at the best of the noise scales,
 ``evaluation_noise_scale``; NaN where not evaluated. ``value_loss`` is in units of the variance of recent returns.
-``density_gap``: mean distance of the surrogate's log ratio from the exact one, where evaluated. The rest:
+``density_gap``: mean distance of the surrogate's log ratio from the exact one, where evaluated. ``violation_rate``: share of
+steps with a violated limit; ``multiplier``: its price, NaN without a constraint. ``recoveries``: roll-backs so far. The rest:
 :func:`fpo_pilot.learn.monitors.monitors`."""
 
 Row = dict[str, float]

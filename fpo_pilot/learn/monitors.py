@@ -6,7 +6,10 @@ again from the same noise, and how wide they spread by sampling from another.
 
 from __future__ import annotations
 
+import math
+
 import torch
+from scipy.special import digamma
 from torch import Tensor
 
 from fpo_pilot.learn.interaction import Rollout
@@ -17,6 +20,8 @@ ROWS = 1024
 """Rows of the rollout that are looked at, evenly spaced."""
 EXACT_ROWS = 32
 """Rows whose exact density is computed."""
+ENTROPY_ROWS, ENTROPY_SAMPLES, NEIGHBOUR = 48, 16, 3
+"""Observations whose actions are sampled again for the entropy, samples of each, and which neighbour is taken."""
 
 
 @torch.no_grad()
@@ -41,17 +46,19 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
     ratio = policy.log_ratio(obs, action, trace).exp()
     outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
     outside = outside if outside.ndim == 1 else outside.mean(dim=-1)
-    now = policy.sample(obs, trace["start"], 1.0)
+    now = policy.replay(obs, trace)
     other = policy.sample(obs, trace["start"].roll(1, dims=0), 1.0)
     missing = torch.full_like(ratio.mean(), torch.nan)
+    mean_form = policy.sample(obs, trace["start"], 1.0)
     found = {
-        "spread": ((now - other).square().mean(dim=0) / 2.0).sqrt().mean(),
+        "spread": ((mean_form - other).square().mean(dim=0) / 2.0).sqrt().mean(),
         "action_change": (now - action).square().sum(dim=-1).mean(),
         "clip_fraction_good": _mean_where(outside, advantage > 0),
         "clip_fraction_bad": _mean_where(outside, advantage <= 0),
         "ratio_early": missing,
         "ratio_late": missing,
         "old_loss": missing,
+        "entropy": _entropy(policy, obs[:: _stride(obs.shape[0], ENTROPY_ROWS)], trace["start"]),
     }
     if "time" in trace:
         early = trace["time"] < 0.5
@@ -59,6 +66,36 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
         found["ratio_early"], found["ratio_late"] = _mean_where(ratios, early), _mean_where(ratios, ~early)
         found["old_loss"] = trace["old_loss"].mean()
     return found
+
+
+def _entropy(policy: Policy, obs: Tensor, start: Tensor) -> Tensor:
+    """Return the mean entropy of the action at ``obs`` ``[R, O]``, from the noise that was drawn at other rows."""
+    rows = obs.shape[0]
+    wanted = rows * ENTROPY_SAMPLES
+    repeats = -(-wanted // start.shape[0])
+    noise = start.roll(1, dims=0).repeat(repeats, 1)[:wanted]
+    action = policy.sample(obs.repeat_interleave(ENTROPY_SAMPLES, dim=0), noise, 1.0)
+    return neighbour_entropy(action.reshape(rows, ENTROPY_SAMPLES, -1)).mean()
+
+
+def neighbour_entropy(samples: Tensor, k: int = NEIGHBOUR) -> Tensor:
+    """Estimate the differential entropy of each set of samples from the distance to the k-th neighbour.
+
+    H ≈ d·mean(log ε_k) + log V_d + ψ(n) − ψ(k) (Kozachenko, Leonenko 1987; Kraskov et al. 2004).
+
+    Args:
+        samples: ``[R, n, d]``, n > k.
+        k: which neighbour.
+
+    Returns:
+        ``[R]`` in nats; samples that coincide count as 1e-12 apart.
+    """
+    _, n, d = samples.shape
+    points = samples.to(torch.float64)
+    distance = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(dim=-1).sqrt()
+    nearest = distance.kthvalue(k + 1, dim=-1).values.clamp(min=1e-12)  # the nearest of all is the point itself
+    ball = 0.5 * d * math.log(math.pi) - math.lgamma(0.5 * d + 1.0)
+    return d * nearest.log().mean(dim=-1) + ball + float(digamma(n) - digamma(k))
 
 
 @torch.no_grad()

@@ -74,6 +74,10 @@ class Optimiser:
         self._adam.step()
         return norms
 
+    def forget(self) -> None:
+        """Drop moments and step counts, as after a jump of the weights."""
+        self._adam.state.clear()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return moments and step counts as tensors by ``network.name``."""
         return {

@@ -33,7 +33,7 @@ class PolicyLoss:
     """Mean flow-matching loss; NaN where there is none."""
 
     @classmethod
-    def of(cls, loss: Tensor, log_ratio: Tensor, *, clip: float, cfm_loss: Tensor | None = None) -> PolicyLoss:
+    def of(cls, loss: Tensor, log_ratio: Tensor, *, clip: float | Tensor, cfm_loss: Tensor | None = None) -> PolicyLoss:
         """Add what one wants to know to ``loss``, a scalar; ``log_ratio`` is ``[B]`` or ``[B, N]``."""
         ratio = log_ratio.detach().exp()
         low, high = torch.aminmax(ratio)
@@ -92,6 +92,10 @@ class Policy(Protocol):
         """Return the action ``[B, A]`` that starts from ``scale``·``noise``; a tensor ``scale`` ``[B, 1]`` mixes modes."""
         ...
 
+    def replay(self, obs: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the action ``[B, A]`` that is made now of all the noise that a trace remembers."""
+        ...
+
     def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return ``[B]`` the log-density of the sampler of training at the actions taken; NaN where it cannot be known."""
         ...
@@ -100,8 +104,8 @@ class Policy(Protocol):
         """Return the policy as it will run."""
         ...
 
-    def modes(self) -> tuple[Deployment, ...]:
-        """List the deployments that are worth an evaluation."""
+    def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
+        """List the deployments that are worth an evaluation, with a sampler other than that of training if one is named."""
         ...
 
 

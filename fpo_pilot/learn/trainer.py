@@ -12,23 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fpo_pilot.errors import TrainingError
+from fpo_pilot.errors import CheckpointError
 from fpo_pilot.learn.build import TrainedPolicy, build_policy
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from fpo_pilot.learn.constraint import Multiplier
 from fpo_pilot.learn.critic import Critic
-from fpo_pilot.learn.health import find_trouble
-from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes, part
+from fpo_pilot.learn.denoising_policy import DenoisingPolicy
+from fpo_pilot.learn.health import adapted, find_trouble
+from fpo_pilot.learn.interaction import collect, evaluate_modes, part
 from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
 from fpo_pilot.learn.monitors import density_gap, exact_densities, monitors
 from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
+from fpo_pilot.learn.run import check_device, open_run
+from fpo_pilot.learn.task import PlantTask, Task
 from fpo_pilot.learn.update import make_targets, rollout_figures, update
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
-from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.verdict import Shield
-from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.training import TrainingSpec
 
 _WARM_UP = 1000
@@ -58,7 +60,7 @@ class TrainingResult:
 
 
 def train(
-    plant: Plant,
+    plant: Plant | Task,
     spec: TrainingSpec,
     run_dir: Path,
     *,
@@ -69,11 +71,12 @@ def train(
     shield: Shield | None = None,
     total_steps: int | None = None,
     command: str | None = None,
+    start_from: Path | None = None,
 ) -> TrainingResult:
     """Train a policy for ``plant`` and leave a run folder.
 
     Args:
-        plant: what to control.
+        plant: what to control: a plant, or another :class:`fpo_pilot.learn.task.Task`, which brings its own shield.
         spec: algorithm and settings.
         run_dir: the run folder: manifest.json, metrics.parquet, checkpoints/.
         seed: of weights, actions, minibatches and plants.
@@ -83,19 +86,22 @@ def train(
         shield: between policy and actuator; without one, actions are cut to the limits.
         total_steps: environment steps instead of the spec's.
         command: entered in the manifest.
+        start_from: checkpoint whose policy the training begins with, of the same sizes; None for a fresh one.
 
     Raises:
         TrainingError: the folder has another run, or the specs changed since the run to resume began.
+        CheckpointError: the policy to start from does not fit.
     """
+    task: Task = PlantTask(plant, shield) if isinstance(plant, Plant) else plant
     if total_steps is not None:
         spec = spec.model_copy(update={"total_steps": total_steps})
-    _check_device(device)
-    manifest = _open_run(plant, spec, run_dir, seed=seed, resume=resume, device=device, command=command)
-    training = _Training(plant, spec, seed=seed, device=device, shield=shield)
+    check_device(device)
+    manifest = open_run(task, spec, run_dir, seed=seed, resume=resume, device=device, command=command)
+    training = _Training(task, spec, seed=seed, device=device)
     if resume and checkpoint_path(run_dir, "latest").exists():
         training.load(run_dir)
     else:
-        training.begin(run_dir)
+        training.begin(run_dir, start_from)
     while training.updates < training.planned and training.trouble is None:
         training.advance(run_dir)
         if progress is not None:
@@ -104,78 +110,36 @@ def train(
     return training.finish(run_dir, manifest)
 
 
-def _check_device(device: str) -> None:
-    """Refuse a device that this machine does not have."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as problem:
-        raise TrainingError(
-            f"--device: found {device!r}, expected a device of this machine ({str(problem).splitlines()[0]}). Use cpu."
-        ) from problem
-
-
-def _open_run(
-    plant: Plant, spec: TrainingSpec, run_dir: Path, *, seed: int, resume: bool, device: str, command: str | None
-) -> Manifest:
-    exists = (run_dir / "manifest.json").exists()
-    if exists and not resume:
-        raise TrainingError(
-            f"{run_dir}: found a run there, expected a new folder. Resume it (`fpo-pilot train --resume {run_dir}`), or name another."
-        )
-    if not exists:
-        typed = (
-            command
-            or f"fpo-pilot train {plant.name} --algorithm {spec.algorithm} --steps {spec.total_steps} --seed {seed}"
-        )
-        manifest = Manifest.collect(
-            run_id=run_dir.name,
-            algorithm=spec.algorithm,
-            command=typed,
-            seed=seed,
-            device=device,
-            plant_spec=plant.spec,
-            safety_spec=plant.safety,
-            training_spec=spec,
-        )
-        manifest.write(run_dir)
-        return manifest
-    manifest = Manifest.read(run_dir)
-    now = {"plant": plant.spec, "safety": plant.safety, "training": spec}
-    changed = [k for k, v in now.items() if manifest.hashes.get(k) != (None if v is None else spec_hash(v))]
-    if changed or manifest.seed != seed:
-        what = f"another {' and '.join(changed)} spec" if changed else f"seed {manifest.seed}"
-        raise TrainingError(
-            f"{run_dir}: found a run with {what}, expected the same as now. Restore what it began with, or start a new run."
-        )
-    return manifest
-
-
 class _Training:
     """Everything that a training carries from one update to the next; all of it is in a checkpoint."""
 
-    def __init__(self, plant: Plant, spec: TrainingSpec, *, seed: int, device: str, shield: Shield | None) -> None:
+    def __init__(self, task: Task, spec: TrainingSpec, *, seed: int, device: str) -> None:
         seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(4)]
-        self.plant, self.spec, self.device = plant, spec, device
+        self.task, self.spec, self.device = task, spec, device
         self.generator = torch.Generator(device=device).manual_seed(seeds[0])
-        self.loop = Loop(
-            Simulation(plant, spec.num_envs, seed=seeds[1], device=device),
-            shield,
-            correction_penalty=spec.correction_penalty,
+        self.loop = task.loop(
+            spec.num_envs, seed=seeds[1], device=device, correction_penalty=spec.correction_penalty * spec.reward_scale
         )
-        sizes = (self.loop.simulation.observation_size, self.loop.simulation.action_size)
+        sizes = (self.loop.observation_size, self.loop.action_size)
         weights = torch.Generator().manual_seed(seeds[3])  # on the CPU, so that a seed means the same on any device
         self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights).to(device)
-        self.critic = Critic(sizes[0], width=spec.critic.width, depth=spec.critic.depth, generator=weights).to(device)
+        width, depth = spec.critic.width, spec.critic.depth
+        self.critic = Critic(sizes[0], width=width, depth=depth, members=spec.critics, generator=weights).to(device)
+        self.multiplier: Multiplier | None = None
+        self.cost_critic: Critic | None = None
+        if spec.constraint is not None:
+            self.multiplier = Multiplier(spec.constraint, device=device)
+            self.cost_critic = Critic(sizes[0], width=width, depth=depth, generator=weights).to(device)
         self.average = copy.deepcopy(self.policy)
         self._weights, self._averaged = FlatNetwork(self.policy), FlatNetwork(self.average)
-        self.optimiser = Optimiser((self._weights, FlatNetwork(self.critic)), spec)
+        critics = [critic for critic in (self.critic, self.cost_critic) if critic is not None]
+        self.optimiser = Optimiser((self._weights, *(FlatNetwork(critic) for critic in critics)), spec)
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
         self._evaluation_seed = seeds[2]
-        # a shield keeps one memory a row, so the evaluation needs its own
-        self._evaluation = Loop(
-            Simulation(plant, spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device),
-            copy.deepcopy(shield),
-        )
+        self._evaluation = task.loop(spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device)
+        self.rate_factor = 1.0
+        self.recoveries = 0
+        self.recovered_at = 0
         self.planned = max(1, spec.total_steps // (spec.num_envs * spec.rollout_steps))
         self.rows: list[Row] = []
         self.updates = 0
@@ -189,36 +153,72 @@ class _Training:
         """Environment steps so far."""
         return self.updates * self.spec.num_envs * self.spec.rollout_steps
 
-    def begin(self, run_dir: Path) -> None:
+    def begin(self, run_dir: Path, start_from: Path | None) -> None:
         """Settle what the first act needs, and keep the untrained policy: there is always something to roll back to.
 
         The observation statistics begin with an episode of the untrained policy on the plants of the evaluation:
         those of a reset alone hardly vary, and would blow up what varies later.
         """
-        self._evaluation.reset()
-        horizon = min(self.plant.horizon, _WARM_UP)
-        seen = collect(self._evaluation, self.policy, horizon, 1.0, self._evaluation_generator())
-        self.policy.normaliser.merge(seen.obs)
+        if start_from is not None:
+            self._start_from(start_from)
+        else:
+            self._evaluation.reset()
+            horizon = min(self._evaluation.horizon, _WARM_UP)
+            seen = collect(self._evaluation, self.policy, horizon, 1.0, self._evaluation_generator())
+            self.policy.normaliser.merge(seen.obs)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
         self.loop.reset()
         self._evaluate({}, run_dir)
         self.save(run_dir)
+
+    def _start_from(self, path: Path) -> None:
+        """Take policy and observation statistics of another run; the averaged weights begin with them too."""
+        tensors, _ = read_checkpoint(path, device=self.device)
+        try:
+            for module in (self.policy, self.average):
+                module.load_state_dict(_fitting(module, part(tensors, "policy.")))
+                if isinstance(module, DenoisingPolicy):
+                    module.freeze_beginning()
+        except RuntimeError as problem:
+            raise CheckpointError(
+                f"{path}: found a policy of other sizes or kind ({str(problem).splitlines()[-1].strip()}), expected one "
+                "that this training could have made. Give both the same actor, time_frequencies and observations."
+            ) from problem
 
     def advance(self, run_dir: Path) -> None:
         """Collect, update, and whatever is due after it."""
         started = time.perf_counter()
         rate = self._set_rate()
         rollout = collect(self.loop, self.policy, self.spec.rollout_steps, self.spec.reward_scale, self.generator)
-        targets = make_targets(rollout, self.critic, self.policy, self.spec)
+        price = None if self.multiplier is None else self.multiplier.move(rollout.cost.mean())
+        targets = make_targets(
+            rollout,
+            self.critic,
+            self.policy,
+            self.spec,
+            cost_critic=self.cost_critic,
+            multiplier=0.0 if price is None else price.to(rollout.reward.dtype),
+        )
         due = (self.updates + 1) % self.spec.evaluation_every == 0
         exact = exact_densities(self.policy, rollout) if due else None
-        diagnostics = update(self.policy, self.critic, self.optimiser, rollout, targets, self.spec, self.generator)
+        diagnostics = update(
+            self.policy,
+            self.critic,
+            self.optimiser,
+            rollout,
+            targets,
+            self.spec,
+            self.generator,
+            cost_critic=self.cost_critic,
+        )
         self.policy.normaliser.merge(rollout.obs)
         self._average()
         figures = diagnostics | rollout_figures(rollout, targets)
         figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)
         if exact is not None:
             figures["density_gap"] = density_gap(self.policy, rollout, exact)
+        if price is not None:
+            figures["multiplier"] = price
         values = torch.stack(
             [value.to(torch.float64) for value in figures.values()]
         ).tolist()  # the one wait for the device
@@ -227,11 +227,13 @@ class _Training:
         row |= {"update": self.updates, "steps": self.steps, "learning_rate": rate}
         row = dict.fromkeys(COLUMNS, math.nan) | row
         self.rows.append(row)
-        self.trouble = find_trouble(self.rows, self.spec)
+        self.rate_factor = adapted(self.rate_factor, row["action_change"], self.spec.adaptive_rate)
+        trouble = find_trouble(self.rows, self.spec, since=self.recovered_at)
+        if trouble is not None:
+            self._roll_back(run_dir, trouble)
+        row["recoveries"] = self.recoveries
         ended = self.updates == self.planned or self.trouble is not None
-        if self.trouble is not None:
-            self._roll_back(run_dir)
-        elif ended or due:
+        if trouble is None and (ended or due):
             self._evaluate(row, run_dir)
         before = self.rows[-2]["seconds"] if len(self.rows) > 1 else 0.0
         row["seconds"] = before + time.perf_counter() - started
@@ -242,6 +244,7 @@ class _Training:
         """Let the learning rate fall linearly over the planned updates."""
         share = self.updates / self.planned
         rate = self.spec.learning_rate + share * (self.spec.learning_rate_end - self.spec.learning_rate)
+        rate *= self.rate_factor
         self.optimiser.set_rate(rate)
         return rate
 
@@ -252,15 +255,33 @@ class _Training:
         self._averaged.vector.lerp_(self._weights.vector, 1.0 - decay)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
 
-    def _roll_back(self, run_dir: Path) -> None:
-        """Take the weights of the best checkpoint: what went wrong is never deployed, not even as the latest."""
+    def _roll_back(self, run_dir: Path, trouble: str) -> None:
+        """Take the weights of the best checkpoint; go on from there at half the rate, or stop if that was done before.
+
+        What went wrong is never deployed, not even as the latest. The optimiser forgets: its moments led astray. A
+        critic that is not finite is taken back as well.
+        """
         tensors, _ = read_checkpoint(checkpoint_path(run_dir, "best"), device=self.device)
         for module in (self.policy, self.average):
             module.load_state_dict(part(tensors, "policy."))
+        for name, critic in self._critics().items():
+            critic.load_state_dict(part(tensors, f"{name}."))
+        self.optimiser.forget()
+        if self.recoveries >= self.spec.recoveries:
+            self.trouble = trouble
+            return
+        self.recoveries += 1
+        self.recovered_at = self.updates
+        self.rate_factor /= 2.0
+        self.loop.reset()
+
+    def _critics(self) -> dict[str, Critic]:
+        found = {"critic": self.critic, "cost_critic": self.cost_critic}
+        return {name: critic for name, critic in found.items() if critic is not None}
 
     def _evaluation_generator(self) -> torch.Generator:
         """Seed plants and noise of the evaluation: it is always of the same episodes."""
-        self._evaluation.simulation.seed(self._evaluation_seed)
+        self._evaluation.seed(self._evaluation_seed)
         return torch.Generator(device=self.device).manual_seed(self._evaluation_seed)
 
     def _evaluate(self, row: Row, run_dir: Path) -> None:
@@ -274,15 +295,16 @@ class _Training:
         self.best_return, self.best_update = best, self.updates
         facts = {**self._facts(), "update": self.updates, "noise_scale": scale, "evaluation_return": best}
         tensors = {f"policy.{name}": value for name, value in self.average.state_dict().items()}
+        for prefix, critic in self._critics().items():
+            tensors |= {f"{prefix}.{name}": value for name, value in critic.state_dict().items()}
         self.model_hash = write_checkpoint(checkpoint_path(run_dir, "best"), tensors, facts)
 
     def _facts(self) -> dict[str, object]:
-        simulation = self.loop.simulation
         return {
             "spec": self.spec.model_dump(mode="json"),
-            "plant": self.plant.name,
-            "observation_size": simulation.observation_size,
-            "action_size": simulation.action_size,
+            "plant": self.task.name,
+            "observation_size": self.loop.observation_size,
+            "action_size": self.loop.action_size,
         }
 
     def save(self, run_dir: Path) -> None:
@@ -290,8 +312,9 @@ class _Training:
         if self.rows:
             write_metrics(run_dir, self.rows)
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
-        modules = {"policy": self.policy, "average": self.average, "critic": self.critic}
-        for prefix, module in modules.items():
+        if self.multiplier is not None:
+            tensors |= {f"multiplier.{name}": value for name, value in self.multiplier.state_dict().items()}
+        for prefix, module in self._modules().items():
             tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
         tensors |= {f"loop.{name}": value for name, value in self.loop.state_dict().items()}
@@ -304,21 +327,31 @@ class _Training:
                 "best_return": self.best_return if math.isfinite(self.best_return) else None,
                 "best_update": self.best_update,
                 "trouble": self.trouble,
+                "rate_factor": self.rate_factor,
+                "recoveries": self.recoveries,
+                "recovered_at": self.recovered_at,
                 "model_hash": self.model_hash,
             },
         )
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy, "average": self.average, **self._critics()}
 
     def load(self, run_dir: Path) -> None:
         """Go on from the last checkpoint."""
         tensors, facts = read_checkpoint(checkpoint_path(run_dir, "latest"), device=self.device)
         self.generator.set_state(tensors["generator"].cpu())
-        for prefix, module in {"policy": self.policy, "average": self.average, "critic": self.critic}.items():
+        if self.multiplier is not None:
+            self.multiplier.load_state_dict(part(tensors, "multiplier."))
+        for prefix, module in self._modules().items():
             module.load_state_dict(part(tensors, f"{prefix}."))
         self.optimiser.load_state_dict(part(tensors, "optimiser."))
         self.loop.load_state_dict(part(tensors, "loop."))
         self.updates = facts["updates"]
         self.best_return = -math.inf if facts["best_return"] is None else facts["best_return"]
         self.best_update, self.trouble, self.model_hash = facts["best_update"], facts["trouble"], facts["model_hash"]
+        self.rate_factor, self.recoveries = facts["rate_factor"], facts["recoveries"]
+        self.recovered_at = facts["recovered_at"]
         self.rows = read_rows(run_dir, self.updates)
 
     def finish(self, run_dir: Path, manifest: Manifest) -> TrainingResult:
@@ -336,3 +369,10 @@ class _Training:
         )
         manifest.updated(training=record.model_dump(), model_hash=self.model_hash).write(run_dir)
         return TrainingResult(run_dir, self.steps, self.updates, self.best_return, self.trouble)
+
+
+def _fitting(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let a chain with frozen steps take the weights of a policy that has none: both halves begin with them."""
+    wanted = module.state_dict().keys()
+    missing = {name for name in wanted if name.startswith("frozen.") and name not in tensors}
+    return tensors | {name: tensors[name.replace("frozen.", "network.", 1)] for name in missing}

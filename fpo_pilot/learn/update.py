@@ -35,25 +35,74 @@ class Targets:
     advantage: Tensor
     returns: Tensor
     value: Tensor
+    cost_returns: Tensor | None = None
+    """Discounted violations to come; None without a constraint."""
 
 
 @torch.no_grad()
-def make_targets(rollout: Rollout, critic: Critic, policy: Policy, spec: Common) -> Targets:
-    """Compute values, advantages (normalised over the batch) and returns of a rollout."""
-    value = critic(policy.normaliser(rollout.obs))
-    next_value = critic(policy.normaliser(rollout.next_obs))
+def make_targets(
+    rollout: Rollout,
+    critic: Critic,
+    policy: Policy,
+    spec: Common,
+    *,
+    cost_critic: Critic | None = None,
+    multiplier: Tensor | float = 0.0,
+) -> Targets:
+    """Compute values, advantages (normalised over the batch) and returns of a rollout.
+
+    Args:
+        rollout: what was seen.
+        critic: of the return.
+        policy: for its normaliser.
+        spec: discount, λ, weight of the critics' uncertainty.
+        cost_critic: of the violations to come; None without a constraint.
+        multiplier: λ of the constraint: the advantage is (A − λ·A_cost)/(1 + λ) (arXiv 1910.12156).
+    """
+    obs, next_obs = policy.normaliser(rollout.obs), policy.normaliser(rollout.next_obs)
+    value, advantage, returns = _estimate(rollout, rollout.reward, critic, obs, next_obs, spec)
+    normalised = _normalised(advantage.flatten())
+    if spec.uncertainty_weight > 0.0 and spec.critics > 1:
+        normalised = normalised * certainty(critic.values(obs).flatten(1), spec.uncertainty_weight)
+    if cost_critic is None:
+        return Targets(normalised, returns.flatten(), value.flatten())
+    _, cost_advantage, cost_returns = _estimate(rollout, rollout.cost, cost_critic, obs, next_obs, spec)
+    # costs that hardly vary are not blown up: where nothing is violated there is nothing to learn
+    cost = _normalised(cost_advantage.flatten(), least=0.05)
+    combined = (normalised - multiplier * cost) / (1.0 + multiplier)
+    return Targets(combined, returns.flatten(), value.flatten(), cost_returns.flatten())
+
+
+def _estimate(
+    rollout: Rollout, reward: Tensor, critic: Critic, obs: Tensor, next_obs: Tensor, spec: Common
+) -> tuple[Tensor, Tensor, Tensor]:
+    value = critic(obs)
     advantage, returns = gae(
-        rollout.reward,
+        reward,
         value,
-        next_value,
+        critic(next_obs),
         rollout.terminated,
         rollout.truncated,
         discount=spec.discount,
         lam=spec.lam,
     )
-    flat = advantage.flatten()
-    normalised = (flat - flat.mean()) / (flat.std(correction=0) + 1e-8)
-    return Targets(normalised, returns.flatten(), value.flatten())
+    return value, advantage, returns
+
+
+def _normalised(advantage: Tensor, least: float = 0.0) -> Tensor:
+    return (advantage - advantage.mean()) / (advantage.std(correction=0).clamp(min=least) + 1e-8)
+
+
+def certainty(values: Tensor, weight: float) -> Tensor:
+    """Return how far an advantage is to be believed, ``[B]`` with mean 1: exp(−κ·u/mean u), u the members' spread.
+
+    Args:
+        values: ``[M, B]`` by each member of the ensemble.
+        weight: κ.
+    """
+    spread = values.std(dim=0, correction=0)
+    belief = torch.exp(-weight * spread / (spread.mean() + 1e-8))
+    return belief / belief.mean()
 
 
 def update(
@@ -64,6 +113,8 @@ def update(
     targets: Targets,
     spec: Common,
     generator: torch.Generator | None,
+    *,
+    cost_critic: Critic | None = None,
 ) -> dict[str, Tensor]:
     """Make all passes over one rollout; return each of :data:`DIAGNOSTICS`, averaged (extremes: the extreme), on the device."""
     obs, action, trace = rollout.flat()
@@ -73,6 +124,9 @@ def update(
         wanted = critic.scaled(targets.returns)
     size = obs.shape[0]
     columns = {"obs": obs, "action": action, "advantage": targets.advantage, "seen": critic_input, "wanted": wanted}
+    if cost_critic is not None and targets.cost_returns is not None:
+        cost_critic.rescale(targets.cost_returns)
+        columns["cost_wanted"] = cost_critic.scaled(targets.cost_returns)
     columns |= {f"trace.{name}": value for name, value in trace.items()}
     records: list[Tensor] = []
     for _ in range(spec.passes):
@@ -84,7 +138,10 @@ def update(
             remembered = part(batch, "trace.")
             result = policy.loss(batch["obs"], batch["action"], remembered, batch["advantage"])
             value_loss = critic.loss(batch["seen"], batch["wanted"])
-            norms = optimiser.step(result.loss + spec.value_coefficient * value_loss)
+            total = result.loss + spec.value_coefficient * value_loss
+            if cost_critic is not None and "cost_wanted" in batch:
+                total = total + spec.value_coefficient * cost_critic.loss(batch["seen"], batch["cost_wanted"])
+            norms = optimiser.step(total)
             records.append(
                 torch.stack(
                     (
@@ -139,5 +196,6 @@ def rollout_figures(rollout: Rollout, targets: Targets) -> dict[str, Tensor]:
         "return_max": ends(torch.where(done, returns, -infinite).amax()),
         "length_mean": ends(torch.where(done, rollout.episode_length, 0).sum() / ended),
         "intervention_rate": rollout.altered.to(torch.float64).mean(),
+        "violation_rate": rollout.cost.to(torch.float64).mean(),
         "explained_variance": explained_variance(targets.value, targets.returns),
     }

@@ -72,7 +72,8 @@ class Manifest(Record):
     git_dirty: bool | None = None
     """Whether the package differed from that commit."""
     machine: Machine = Machine()
-    plant_spec: dict[str, Any]
+    plant_spec: dict[str, Any] = {}
+    """Empty where the run is of no plant but of a published task."""
     safety_spec: dict[str, Any] | None = None
     training_spec: dict[str, Any] = {}
     hashes: dict[str, str | None]
@@ -88,7 +89,8 @@ class Manifest(Record):
         command: str,
         seed: int,
         device: str,
-        plant_spec: PlantSpec,
+        plant_spec: PlantSpec | None,
+        task: str | None = None,
         safety_spec: SafetySpec | None = None,
         training_spec: BaseModel | None = None,
         model_hash: str | None = None,
@@ -101,7 +103,8 @@ class Manifest(Record):
             command: the command line, as one can type it again.
             seed: seed of the run.
             device: torch's name of the device.
-            plant_spec: the plant as loaded.
+            plant_spec: the plant as loaded; None for a published task that is no plant.
+            task: name of that task; a plant has its own.
             safety_spec: its safety spec, if the project has one.
             training_spec: settings of the training, if it trains.
             model_hash: SHA-256 of the checkpoint, once there is one.
@@ -109,7 +112,7 @@ class Manifest(Record):
         commit, dirty = _git_state(_package())
         return cls(
             run_id=run_id,
-            plant=plant_spec.plant.id,
+            plant=plant_spec.plant.id if plant_spec is not None else task or "",
             algorithm=algorithm,
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -121,11 +124,11 @@ class Manifest(Record):
             git_commit=commit,
             git_dirty=dirty,
             machine=_machine(),
-            plant_spec=_dump(plant_spec),
+            plant_spec={} if plant_spec is None else _dump(plant_spec),
             safety_spec=None if safety_spec is None else _dump(safety_spec),
             training_spec={} if training_spec is None else _dump(training_spec),
             hashes={
-                "plant": spec_hash(plant_spec),
+                "plant": None if plant_spec is None else spec_hash(plant_spec),
                 "safety": None if safety_spec is None else spec_hash(safety_spec),
                 "training": None if training_spec is None else spec_hash(training_spec),
                 "code": code_hash(),

@@ -39,7 +39,7 @@ class DisturbanceModel:
         self.decay = torch.tensor(decay, dtype=dtype, device=device)
         self.fresh = torch.tensor([math.sqrt(1.0 - d * d) for d in decay], dtype=dtype, device=device)
         self.is_chance = any(spec.probability < 1.0 for spec in self.specs)
-        self.drifts = any(spec.kind == "ou" for spec in self.specs)
+        self.drifts = any(spec.kind in {"ou", "white"} for spec in self.specs)
 
     def draw_active(self, batch: int, generator: torch.Generator | None) -> Tensor:
         """Draw ``[B, N]`` which disturbances happen in an episode."""
@@ -50,7 +50,7 @@ class DisturbanceModel:
         return drawn < self.probability
 
     def drift(self, level: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Advance the Ornstein-Uhlenbeck levels ``[B, N]``, in standard deviations, by one step."""
+        """Advance the random levels ``[B, N]``, in standard deviations, by one step; white noise forgets the last one."""
         if not self.drifts:
             return level
         noise = torch.randn(level.shape, dtype=level.dtype, device=level.device, generator=generator)
@@ -145,7 +145,7 @@ def _profile(spec: DisturbanceSpec, step: Tensor, level: Tensor) -> Tensor:
         return (since / max(until - spec.at_step, 1.0)).clamp(0.0, 1.0)
     if spec.kind == "periodic":
         return window * torch.sin(since * (2.0 * math.pi / (spec.period_steps or 1.0)))
-    if spec.kind == "ou":
+    if spec.kind in {"ou", "white"}:
         return window * level
     return window
 

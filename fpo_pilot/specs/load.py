@@ -19,11 +19,19 @@ from fpo_pilot.specs.findings import Finding, dotted
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.repair import checked
 from fpo_pilot.specs.safety import SafetySpec
-from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, TrainingFile, TrainingSpec
+from fpo_pilot.specs.training import GYM_TASKS, Common, DppoSpec, FpoSpec, GaussianPpoSpec, TrainingFile, TrainingSpec
 
 Model = TypeVar("Model", bound=BaseModel)
-Algorithm = Literal["fpo", "gaussian_ppo"]
-_DEFAULTS: dict[str, type[FpoSpec] | type[GaussianPpoSpec]] = {"fpo": FpoSpec, "gaussian_ppo": GaussianPpoSpec}
+Algorithm = Literal["fpo", "fpo_plus_plus", "dppo", "gaussian_ppo"]
+ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo")
+GYM = "gym:"
+"""Marks the name of an environment of Gymnasium where a plant could stand."""
+_CLASSES: dict[str, type[FpoSpec] | type[DppoSpec] | type[GaussianPpoSpec]] = {
+    "fpo": FpoSpec,
+    "fpo_plus_plus": FpoSpec,
+    "dppo": DppoSpec,
+    "gaussian_ppo": GaussianPpoSpec,
+}
 
 
 def load_plant_spec(name_or_path: str | Path) -> PlantSpec:
@@ -80,20 +88,36 @@ def load_safety_spec(name_or_path: str | Path, plant: PlantSpec) -> SafetySpec |
 def load_training_spec(plant_name_or_path: str | Path, algorithm: Algorithm = "fpo") -> TrainingSpec:
     """Load the entry of an algorithm from ``train.yaml`` beside the plant; the defaults when there is none.
 
+    An algorithm without an entry takes what the first entry says of the task (budget, batch, discount, scale, …), so
+    that all algorithms have the same budget.
+
     Raises:
         SpecErrors: all faults of the file.
         SpecError: there is no such plant or algorithm.
     """
     from fpo_pilot.specs.training_rules import training_findings
 
-    if algorithm not in _DEFAULTS:
-        raise SpecError("algorithm", algorithm, f"one of {', '.join(_DEFAULTS)}", "Choose one of them.")
+    if algorithm not in _CLASSES:
+        raise SpecError("algorithm", algorithm, f"one of {', '.join(_CLASSES)}", "Choose one of them.")
+    shared: dict[str, object] = {}
     file = find_beside(find_plant(plant_name_or_path), "train.yaml")
     if file is not None:
-        for entry in _load(file, TrainingFile, lambda data: [], training_findings).algorithms:
+        entries = _load(file, TrainingFile, lambda data: [], training_findings).algorithms
+        for entry in entries:
             if entry.algorithm == algorithm:
                 return entry
-    return _DEFAULTS[algorithm]()
+        for first in entries[:1]:
+            shared = {name: getattr(first, name) for name in Common.model_fields if name in first.model_fields_set}
+    return _CLASSES[algorithm].model_validate(shared | {"algorithm": algorithm})
+
+
+def gym_training_spec(algorithm: Algorithm) -> TrainingSpec:
+    """Return the settings for a published task, which has no ``train.yaml``.
+
+    The environments step one after the other, so there are few of them and their rollouts are long; and few of them
+    are evaluated during training.
+    """
+    return _CLASSES[algorithm].model_validate({"algorithm": algorithm} | GYM_TASKS)
 
 
 def load_evaluation_spec(plant: str | Path | PlantSpec) -> EvaluationSpec:

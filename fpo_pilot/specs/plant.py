@@ -134,14 +134,17 @@ class Goal(Spec):
 
 
 class DisturbanceSpec(Spec):
-    """A disturbance of an episode. ``channel`` names a disturbance signal, a state (impulse) or a parameter."""
+    """A disturbance of an episode. ``channel`` names a disturbance signal, a state (impulse) or a parameter.
+
+    ``ou`` is an Ornstein-Uhlenbeck process, ``white`` a normal number drawn anew at every step.
+    """
 
     channel: Name
-    kind: Literal["step", "impulse", "ramp", "periodic", "ou"]
+    kind: Literal["step", "impulse", "ramp", "periodic", "ou", "white"]
     at_step: Annotated[int, Field(ge=0)] = 0
     until_step: Annotated[int, Field(ge=0)] | None = None
     size: Finite = 0.0
-    """Height of a step, impulse or ramp end; amplitude of a periodic one; standard deviation of ``ou``."""
+    """Height of a step, impulse or ramp end; amplitude of a periodic one; standard deviation of ``ou`` and ``white``."""
     period_steps: Positive | None = None
     """Period of a periodic disturbance; time constant of ``ou``; both in steps."""
     probability: Fraction = 1.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fpo_pilot.specs.base import Fraction, NonNegative, Positive, Spec
 
@@ -17,6 +17,21 @@ class Network(Spec):
     width: Count = 64
     depth: Count = 3
     """Hidden layers."""
+
+
+class Constraint(Spec):
+    """A limit on how often soft limits may be violated, held by a PID-Lagrangian (arXiv 2007.03964).
+
+    The multiplier is max(0, ``proportional``·e + ``integral``·Σe + ``derivative``·rise), with e the share of steps in
+    which a soft or hard limit is violated, less ``limit``.
+    """
+
+    limit: Fraction = 0.0
+    proportional: NonNegative = 5.0
+    integral: NonNegative = 0.5
+    derivative: NonNegative = 1.0
+    most: Positive = 20.0
+    """Bound of the multiplier."""
 
 
 class Common(Spec):
@@ -39,7 +54,7 @@ class Common(Spec):
     critic: Network = Network()
     actor: Network = Network()
     correction_penalty: NonNegative = 0.05
-    """Subtracted from the training reward as this times ‖(shielded − proposed)/span‖²; not part of the return."""
+    """Subtracted from the reward as this times ‖(shielded − proposed)/span‖²; not part of the return."""
     shield_in_training: bool = True
     deployment_average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Decay, per update, of the running average of the weights that is evaluated and deployed; 0 for the last weights."""
@@ -49,25 +64,92 @@ class Common(Spec):
     collapse_fraction: Positive = 0.3
     """Stop and roll back when the return stays this fraction of the best's rise below the best for a whole window."""
     collapse_window: Count = 20
+    recoveries: Annotated[int, Field(ge=0)] = 2
+    """How often a collapsed or broken training goes on from the best weights, at half the rate, before it stops."""
+    adaptive_rate: Positive | None = None
+    """Wanted mean squared change of the action in an update, a proxy for the KL divergence: at twice of it the rate is
+    divided by 1.5, at half of it multiplied."""
+    critics: Count = 1
+    """Members of the value ensemble."""
+    uncertainty_weight: NonNegative = 0.0
+    """κ: advantages are weighted by exp(−κ·u/mean u), u the spread of the ensemble at the observation; 0 for none."""
+    constraint: Constraint | None = None
     checkpoint_every: Count = 10
 
 
-class FpoSpec(Common):
-    """Settings of flow policy optimisation (arXiv 2507.21053, 2602.02481)."""
+GYM_TASKS: dict[str, Any] = {
+    "total_steps": 200_000,
+    "num_envs": 16,
+    "rollout_steps": 32,
+    "evaluation_every": 40,
+    "evaluation_episodes": 4,
+}
+"""What differs on published tasks of Gymnasium from the defaults, for all algorithms alike."""
+FPO_PLUS_PLUS: dict[str, Any] = {
+    "samples_per_action": 16,
+    "ratio": "per_draw",
+    "trust_region": "aspo",
+    "weighting": "velocity",
+    "reduction": "sqrt",
+    "loss_bound": 20.0,
+    "deployment_average": 0.95,
+}
+"""What ``algorithm: fpo_plus_plus`` means (arXiv 2602.02481): defaults that differ from those of ``fpo``."""
 
-    algorithm: Literal["fpo"] = "fpo"
+
+class FpoSpec(Common):
+    """Settings of flow policy optimisation (arXiv 2507.21053), and of FPO++ (arXiv 2602.02481).
+
+    Published effect of the main ones, mean return over ten control tasks (2507.21053): clip 0.05 → 759, 0.1 → 623,
+    0.2 → 526; draws 1 → 692, 4 → 731, 8 → 759; weighting noise → 759, velocity → 665. Ours: docs/results.md.
+    """
+
+    algorithm: Literal["fpo", "fpo_plus_plus"] = "fpo"
     flow_steps: Count = 10
     samples_per_action: Count = 8
     ratio: Literal["averaged", "per_draw"] = "averaged"
     trust_region: Literal["ppo", "spo", "aspo"] = "ppo"
     clip: Positive = 0.05
+    path: Literal["straight", "variance_preserving"] = "straight"
+    """From noise to action: the line of flow matching, or the quarter circle of a diffusion."""
     weighting: Literal["velocity", "noise"] = "noise"
     reduction: Literal["mean", "sum", "sqrt"] = "mean"
+    huber: Positive | None = None
+    """Errors of the velocity beyond this count linearly; None for squares throughout."""
     loss_bound: Positive | None = None
     """Both losses are clamped to this, symmetrically."""
     log_ratio_bound: Positive = 3.0
     """The log ratio is clamped to ± this before ``exp``, with a straight-through gradient."""
+    regulariser: NonNegative = 0.0
+    """β of the on-line flow-matching regulariser of DiPOD (arXiv 2606.13795): β times the loss on the batch is added."""
     output_scale: Positive = 0.25
+    time_frequencies: Count = 4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_plus_plus(cls, data: Any) -> Any:
+        """Fill in the defaults of FPO++ where it is named."""
+        if isinstance(data, dict) and data.get("algorithm") == "fpo_plus_plus":
+            return FPO_PLUS_PLUS | data
+        return data
+
+
+class DppoSpec(Common):
+    """Settings of diffusion policy optimisation (arXiv 2409.00588): PPO over the steps of the denoising chain."""
+
+    algorithm: Literal["dppo"] = "dppo"
+    flow_steps: Count = 10
+    """Steps of the chain, K."""
+    tuned_steps: Count | None = None
+    """K': only the last of them are trained, the rest stay as they began; None for all (from scratch)."""
+    clip: Positive = 0.2
+    """Of the last step of the chain, which emits the action."""
+    clip_base: Positive = 0.02
+    """Of the first; between them the clip grows exponentially."""
+    denoising_discount: Fraction = 0.99
+    chain_std: Annotated[float, Field(ge=0.01)] = 0.15
+    """Standard deviation of each step of the chain while acting in training; below 0.1 its likelihood is brittle."""
+    output_scale: Positive = 1.0
     time_frequencies: Count = 4
 
 
@@ -82,7 +164,7 @@ class GaussianPpoSpec(Common):
     std_floor: Positive = 1e-3
 
 
-TrainingSpec = Annotated[FpoSpec | GaussianPpoSpec, Field(discriminator="algorithm")]
+TrainingSpec = Annotated[FpoSpec | DppoSpec | GaussianPpoSpec, Field(discriminator="algorithm")]
 
 
 class TrainingFile(Spec):

@@ -66,6 +66,7 @@ def made():
         episode_return=zeros,
         episode_length=zeros.long(),
         altered=zeros.bool(),
+        cost=zeros,
     )
     targets = Targets(*(torch.randn(ROWS, generator=generator) for _ in range(3)))
     return policy, critic, rollout, targets, generator

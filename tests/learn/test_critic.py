@@ -35,14 +35,14 @@ def test_the_loss_does_not_depend_on_the_units_of_the_reward() -> None:
         net = critic()
         net.rescale(factor * returns)
         # PopArt kept the values of before; from the same weights the loss in units of the spread is what one compares
-        net.network.load_state_dict(critic().network.state_dict())
+        net.members.load_state_dict(critic().members.state_dict())
         losses.append(net.loss(obs, net.scaled(factor * returns)))
     torch.testing.assert_close(losses[0], losses[1])
 
 
 def test_values_are_unscaled_before_anything_was_seen() -> None:
     net, obs = critic(), torch.randn(4, 3)
-    torch.testing.assert_close(net(obs), net.network(obs).squeeze(-1))
+    torch.testing.assert_close(net(obs), net.members[0](obs).squeeze(-1))
 
 
 def test_equal_returns_leave_the_weights_finite() -> None:

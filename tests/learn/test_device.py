@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fpo_pilot.learn.build import build_policy
+from fpo_pilot.learn.constraint import Multiplier
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.interaction import Loop, collect, evaluate_modes
 from fpo_pilot.learn.monitors import monitors
@@ -13,18 +14,21 @@ from fpo_pilot.learn.update import make_targets, rollout_figures, update
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.build import build_stack
-from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
+from fpo_pilot.specs.training import Constraint, DppoSpec, FpoSpec, GaussianPpoSpec, Network
 
 SMALL = {"num_envs": 6, "rollout_steps": 3, "minibatches": 2, "passes": 1, "actor": Network(width=8, depth=2)}
 SPECS = [
     FpoSpec(**SMALL),
     FpoSpec(**SMALL, ratio="per_draw", trust_region="aspo", loss_bound=20.0, weighting="velocity"),
     GaussianPpoSpec(**SMALL),
+    FpoSpec(**SMALL, path="variance_preserving", huber=1.0, regulariser=0.2, critics=2, uncertainty_weight=1.0),
+    DppoSpec(**SMALL),
+    DppoSpec(**SMALL, tuned_steps=3),
 ]
 
 
 @pytest.mark.parametrize("shielded", [False, True])
-@pytest.mark.parametrize("spec", SPECS, ids=["fpo", "per-draw", "gaussian"])
+@pytest.mark.parametrize("spec", SPECS, ids=["fpo", "per-draw", "gaussian", "diffusion", "dppo", "dppo-tuned"])
 def test_collecting_updating_watching_and_evaluating_never_leave_the_device(spec, shielded: bool) -> None:
     plant = load_plant("cstr_safety")
     assert plant.safety is not None
@@ -32,12 +36,15 @@ def test_collecting_updating_watching_and_evaluating_never_leave_the_device(spec
     loop = Loop(Simulation(plant, spec.num_envs, device="meta"), shield, correction_penalty=spec.correction_penalty)
     sizes = loop.simulation.observation_size, loop.simulation.action_size
     policy = build_policy(spec, *sizes).to("meta")
-    critic = Critic(sizes[0], width=8, depth=2).to("meta")
-    optimiser = Optimiser((FlatNetwork(policy), FlatNetwork(critic)), spec)
+    critic = Critic(sizes[0], width=8, depth=2, members=spec.critics).to("meta")
+    cost_critic = Critic(sizes[0], width=8, depth=2).to("meta")
+    price = Multiplier(Constraint(), device="meta")
+    optimiser = Optimiser((FlatNetwork(policy), FlatNetwork(critic), FlatNetwork(cost_critic)), spec)
     loop.reset()
     rollout = collect(loop, policy, spec.rollout_steps, 1.0, None)
-    targets = make_targets(rollout, critic, policy, spec)
-    found = update(policy, critic, optimiser, rollout, targets, spec, None)
+    multiplier = price.move(rollout.cost.mean())
+    targets = make_targets(rollout, critic, policy, spec, cost_critic=cost_critic, multiplier=multiplier)
+    found = update(policy, critic, optimiser, rollout, targets, spec, None, cost_critic=cost_critic)
     found |= rollout_figures(rollout, targets) | monitors(policy, rollout, targets, clip=spec.clip)
     policy.normaliser.merge(rollout.obs)
     assert all(value.is_meta and value.shape == () for value in found.values())

@@ -7,7 +7,7 @@ import torch
 
 from fpo_pilot.learn.build import build_policy
 from fpo_pilot.learn.interaction import Rollout
-from fpo_pilot.learn.monitors import monitors
+from fpo_pilot.learn.monitors import monitors, neighbour_entropy
 from fpo_pilot.learn.update import Targets
 from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
 
@@ -30,6 +30,7 @@ def seen(policy, rows: int = 600) -> tuple[Rollout, Targets]:
         episode_return=nothing,
         episode_length=nothing.long(),
         altered=nothing.bool(),
+        cost=nothing,
     )
     advantage = torch.where(torch.arange(rows) % 2 == 0, 1.0, -1.0)
     return rollout, Targets(advantage, nothing[:, 0], nothing[:, 0])
@@ -67,3 +68,16 @@ def test_a_moved_policy_shows_how_far_its_actions_went() -> None:
     found = monitors(policy, rollout, targets, clip=0.2)
     assert found["action_change"].item() == pytest.approx(0.25, rel=1e-4)
     assert found["clip_fraction_good"].item() > 0.3
+
+
+def test_the_entropy_of_normal_samples_is_found_from_their_neighbours() -> None:
+    """H of N(0, σ²I) in d dimensions is d/2·log(2πe σ²); 60 sets of 512 samples leave an error below 0.03."""
+    generator = torch.Generator().manual_seed(0)
+    for d, std in ((1, 0.5), (2, 2.0)):
+        samples = std * torch.randn(60, 512, d, generator=generator)
+        expected = 0.5 * d * math.log(2 * math.pi * math.e * std**2)
+        assert abs(float(neighbour_entropy(samples).mean()) - expected) < 0.03
+
+
+def test_a_policy_that_always_does_the_same_has_hardly_any_entropy() -> None:
+    assert float(neighbour_entropy(torch.zeros(2, 16, 1)).max()) < -20.0

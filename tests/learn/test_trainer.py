@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import random
 import signal
@@ -16,11 +18,13 @@ import torch
 from fpo_pilot.errors import CheckpointError, TrainingError
 from fpo_pilot.learn import load_policy, train
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
-from fpo_pilot.learn.health import find_trouble
+from fpo_pilot.learn.constraint import Multiplier
+from fpo_pilot.learn.health import adapted, find_trouble
+from fpo_pilot.learn.task import PlantTask
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.shields.build import build_stack
-from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
+from fpo_pilot.specs.training import Constraint, DppoSpec, FpoSpec, GaussianPpoSpec, Network
 
 SMALL = {
     "num_envs": 4,
@@ -181,3 +185,128 @@ def test_an_unknown_device_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(TrainingError, match="abacus"):
         train(plant, FPO, tmp_path / "run", seed=0, device="abacus")
     assert not (tmp_path / "run").exists()
+
+
+def test_only_rows_since_the_last_roll_back_tell_that_the_return_is_down() -> None:
+    spec = FPO.model_copy(update={"collapse_window": 5, "collapse_fraction": 0.3})
+    fallen = [*[float(x) for x in range(-100, 0, 5)], *[-80.0] * 9]
+    assert find_trouble(rows(fallen), spec) is not None
+    assert find_trouble(rows(fallen), spec, since=20) is None
+    assert find_trouble(rows([*fallen, -80.0]), spec, since=20) is not None
+
+
+def test_the_rate_follows_how_far_the_actions_moved() -> None:
+    assert adapted(1.0, 0.5, None) == 1.0
+    assert adapted(1.0, 0.021, 0.01) == pytest.approx(1 / 1.5)
+    assert adapted(1.0, 0.004, 0.01) == pytest.approx(1.5)
+    assert adapted(1.0, 0.01, 0.01) == 1.0
+    assert adapted(1.0, math.nan, 0.01) == 1.0
+    factor = 1.0
+    for _ in range(30):
+        factor = adapted(factor, 1.0, 0.01)
+    assert factor == pytest.approx(1 / 30)
+
+
+class Poisoned:
+    """A task whose rewards become NaN in one stretch of steps: provokes what a broken simulation does to a training."""
+
+    def __init__(self, task: PlantTask, after: int) -> None:
+        self.task, self.after, self.count = task, after, 0
+        self.name, self.plant_spec, self.safety_spec = task.name, task.plant_spec, task.safety_spec
+
+    def loop(self, num_envs: int, *, seed: int, device: str, correction_penalty: float = 0.0):
+        loop = self.task.loop(num_envs, seed=seed, device=device, correction_penalty=correction_penalty)
+        step, owner = loop.step, self
+
+        def poisoned(action):
+            seen = step(action)
+            if num_envs == FPO.num_envs:
+                owner.count += 1
+                if owner.count == owner.after:
+                    return dataclasses.replace(seen, reward=seen.reward * math.nan)
+            return seen
+
+        loop.step = poisoned  # type: ignore[method-assign]
+        return loop
+
+
+def test_a_training_that_broke_goes_on_from_the_best_weights_at_half_the_rate(tmp_path) -> None:
+    spec = FPO.model_copy(update={"evaluation_every": 1, "learning_rate_end": FPO.learning_rate})
+    task = Poisoned(PlantTask(load_plant("cstr")), after=4 * spec.rollout_steps)
+    result = train(task, spec, tmp_path / "run", seed=0)
+    metrics = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
+    assert result.stopped_early is None
+    assert result.updates == 8
+    assert metrics["recoveries"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert metrics["learning_rate"].tolist() == pytest.approx([1e-3] * 4 + [5e-4] * 4)
+    assert metrics["policy_loss"].iloc[4:].notna().all()
+    assert all(value.isfinite().all() for value in tensors(tmp_path / "run").values() if value.is_floating_point())
+
+
+def test_a_training_that_may_not_recover_stops(tmp_path) -> None:
+    spec = FPO.model_copy(update={"evaluation_every": 1, "recoveries": 0})
+    task = Poisoned(PlantTask(load_plant("cstr")), after=4 * spec.rollout_steps)
+    result = train(task, spec, tmp_path / "run", seed=0)
+    assert result.stopped_early is not None
+    assert result.updates == 4
+
+
+RICH = FPO.model_copy(
+    update={
+        "constraint": Constraint(limit=0.0),
+        "critics": 3,
+        "uncertainty_weight": 0.5,
+        "adaptive_rate": 0.01,
+        "regulariser": 0.2,
+        "huber": 1.0,
+        "path": "variance_preserving",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "spec", [RICH, DppoSpec(**SMALL), FpoSpec.model_validate({**SMALL, "algorithm": "fpo_plus_plus"})]
+)
+def test_a_run_with_every_option_resumes_to_the_bit(spec, tmp_path) -> None:
+    run(tmp_path / "whole", spec)
+    seen = []
+
+    def stop(state) -> None:
+        seen.append(state.update)
+        if state.update == 4:
+            raise KeyboardInterrupt
+
+    plant = load_plant("cstr_safety")
+    assert plant.safety is not None
+    shield = build_stack(plant.safety, plant.spec)
+    with pytest.raises(KeyboardInterrupt):
+        train(plant, spec, tmp_path / "cut", seed=5, shield=shield, progress=stop)
+    run(tmp_path / "cut", spec, resume=True)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
+
+
+def test_a_constraint_has_a_price_in_the_metrics(tmp_path) -> None:
+    run(tmp_path, RICH)
+    metrics = pd.read_parquet(tmp_path / "metrics.parquet")
+    expected = Multiplier(Constraint(limit=0.0))
+    for rate, price in zip(metrics["violation_rate"], metrics["multiplier"], strict=True):
+        assert price == pytest.approx(float(expected.move(torch.tensor(rate))), rel=1e-5, abs=1e-7)
+
+
+def test_a_training_begins_with_another_runs_policy(tmp_path) -> None:
+    run(tmp_path / "first")
+    best = checkpoint_path(tmp_path / "first", "best")
+    begun = read_checkpoint(best)[0]
+    still = FPO.model_copy(update={"learning_rate": 1e-12, "total_steps": 32, "deployment_average": 0.0})
+    plant = load_plant("cstr_safety")
+    train(plant, still, tmp_path / "second", seed=9, start_from=best)
+    again = read_checkpoint(checkpoint_path(tmp_path / "second", "latest"))[0]
+    for name, value in begun.items():
+        if name.startswith("policy.network"):
+            torch.testing.assert_close(again[name], value, atol=1e-6, rtol=0)
+    tuned = DppoSpec(**SMALL | {"total_steps": 32, "tuned_steps": 3})
+    train(plant, tuned, tmp_path / "tuned", seed=9, start_from=best)
+    chain = read_checkpoint(checkpoint_path(tmp_path / "tuned", "latest"))[0]
+    assert torch.equal(chain["policy.frozen.observation_weight"], begun["policy.network.observation_weight"])
+    with pytest.raises(CheckpointError, match="other sizes"):
+        train(load_plant("quad_tank"), still, tmp_path / "third", seed=9, start_from=best)

@@ -1,0 +1,87 @@
+"""The commands that compare, tune and look at samplers, as one types them."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from fpo_pilot import cli
+
+TINY = "num_envs=4,rollout_steps=8,passes=1,minibatches=2,evaluation_every=2,evaluation_episodes=2"
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    def typed(*words: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fpo-pilot", *words])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capfd.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return typed
+
+
+def test_compare_writes_tables_and_goes_on_where_it_was(call, tmp_path) -> None:
+    names = [f"--algorithm={name}:{TINY}" for name in ("fpo", "gaussian_ppo")]
+    folder = ["--out", str(tmp_path / "c"), "--steps", "64", "--episodes", "4", "--processes", "1"]
+    code, out, err = call("compare", "grid_world", "gym:Pendulum-v1", *names, "--seeds", "1", *folder)
+    assert code == 0, err
+    runs = pd.read_parquet(tmp_path / "c" / "runs.parquet")
+    assert len(runs) == 2 * (3 + 2)
+    assert "comparison" in out
+    code, out, _ = call("compare", "grid_world", "gym:Pendulum-v1", *names, "--seeds", "1", "--json", *folder)
+    again = json.loads(out)
+    assert code == 0
+    assert [row["score"] for row in again["runs"]] == runs["score"].tolist()
+
+
+def test_a_wrong_setting_is_told_before_anything_is_trained(call, tmp_path) -> None:
+    code, _, err = call("compare", "grid_world", "--algorithm", "fpo:klip=3", "--out", str(tmp_path / "c"))
+    assert code == 2
+    assert "klip" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_tune_takes_up_a_search_and_names_the_best(call, tmp_path) -> None:
+    pytest.importorskip("optuna")
+    folder = ["--out", str(tmp_path / "t"), "--steps", "2000"]
+    code, _, err = call("tune", "grid_world", "--algorithm", "gaussian_ppo", "--trials", "2", *folder)
+    assert code == 0, err
+    code, out, err = call("tune", "grid_world", "--algorithm", "gaussian_ppo", "--trials", "3", "--json", *folder)
+    assert code == 0, err
+    found = json.loads(out)
+    assert len(found["trials"]) == 3
+    assert found["trials"][0]["settings"] == "gaussian_ppo"
+    assert found["best"]["score"] == max(row["score"] for row in found["trials"])
+
+
+def test_a_run_on_a_published_task_can_be_looked_at_and_not_judged(call, tmp_path) -> None:
+    run = tmp_path / "run"
+    code, _, err = call(
+        "train", "--gym", "Pendulum-v1", "--algorithm", f"fpo:{TINY}", "--steps", "64", "--out", str(run)
+    )
+    assert code == 0, err
+    code, out, err = call("samplers", str(run), "--episodes", "2", "--json")
+    assert code == 0, err
+    assert {row["method"] for row in json.loads(out)} == {"euler", "midpoint", "heun", "rk4", "adaptive"}
+    code, _, err = call("evaluate", str(run))
+    assert code == 2
+    assert "no incumbent" in err
+
+
+def test_a_policy_is_evaluated_with_another_sampler(call, tmp_path) -> None:
+    run = tmp_path / "run"
+    assert call("train", "cstr", "--algorithm", f"fpo:{TINY}", "--steps", "64", "--out", str(run))[0] == 0
+    code, out, err = call("evaluate", str(run), "--sampler", "heun", "--steps", "4", "--episodes", "2", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["deployment"]["method"] == "heun"
+    assert found["deployment"]["steps"] == 4
+    assert any("heun 4" in row["mode"] for row in found["rows"])
+    code, _, err = call("evaluate", str(run), "--sampler", "magic")
+    assert code == 2
+    assert "euler, midpoint" in err
