@@ -73,7 +73,7 @@ class Bench:
             "plant": spec_hash(plant.spec),
             "safety": None if plant.safety is None else spec_hash(plant.safety),
             "code": code_hash(),
-            "dynamics": _file_hash(plant),
+            "dynamics": plant.dynamics_hash,
         }
         metadata = {f"{name}_hash": value for name, value in self.hashes.items() if value is not None}
         self.step_schema: pa.Schema = step_schema(
@@ -173,8 +173,3 @@ class Bench:
             "safety_hash": self.hashes["safety"],
         }
         return to_table(self.step_schema, columns, rows)
-
-
-def _file_hash(plant: Plant) -> str | None:
-    """Hash the file of the dynamics class, which is no part of the package."""
-    return None if plant.dynamics_file is None else hashlib.sha256(plant.dynamics_file.read_bytes()).hexdigest()

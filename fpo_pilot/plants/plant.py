@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch import Tensor
 from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.dynamics import SECONDS, ContinuousDynamics, HasOutputs
 from fpo_pilot.plants.integrator import rk4
+from fpo_pilot.plants.mujoco import model_files
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import Limit, SafetySpec
 
@@ -34,7 +36,7 @@ class Plant:
     parameter_factors: tuple[float, ...] = ()
     """A change of one unit of plant.yaml in the unit of the dynamics class, for each parameter."""
     dynamics_file: Path | None = None
-    """Where the dynamics class was loaded from; its bytes belong to the code hash of a run."""
+    """Where the dynamics class was loaded from; ``dynamics_hash`` is over its bytes."""
     _constants: dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -116,6 +118,22 @@ class Plant:
     def limits(self) -> tuple[Limit, ...]:
         """Hard and soft limits of the safety spec; none without one."""
         return () if self.safety is None else self.safety.limits
+
+    @cached_property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that the dynamics are made of: the Python file, and what its MuJoCo models are read from."""
+        return () if self.dynamics_file is None else (self.dynamics_file, *model_files(self.dynamics))
+
+    @property
+    def dynamics_hash(self) -> str | None:
+        """SHA-256 over ``source_files``, which are no part of the package; None for dynamics made in Python."""
+        contents = [file.read_bytes() for file in self.source_files]
+        if not contents:
+            return None
+        digest = hashlib.sha256(contents[0])
+        for file, content in zip(self.source_files[1:], contents[1:], strict=True):
+            digest.update(f"\0{file.name}\0{len(content)}\0".encode() + content)
+        return digest.hexdigest()
 
     def nominal_parameters(self) -> tuple[float, ...]:
         """Return the parameters as declared, in the order and units of the dynamics class."""

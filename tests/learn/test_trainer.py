@@ -19,6 +19,7 @@ from fpo_pilot.errors import CheckpointError, TrainingError
 from fpo_pilot.learn import load_policy, train
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
 from fpo_pilot.learn.constraint import Multiplier
+from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.health import adapted, find_trouble
 from fpo_pilot.learn.task import PlantTask
 from fpo_pilot.logs.manifest import Manifest
@@ -310,3 +311,72 @@ def test_a_training_begins_with_another_runs_policy(tmp_path) -> None:
     assert torch.equal(chain["policy.frozen.observation_weight"], begun["policy.network.observation_weight"])
     with pytest.raises(CheckpointError, match="other sizes"):
         train(load_plant("quad_tank"), still, tmp_path / "third", seed=9, start_from=best)
+
+
+class Miswired(Poisoned):
+    """A task whose reward has the wrong sign for a while, long after the policy converged: it unlearns what it could."""
+
+    def __init__(self, task: PlantTask, num_envs: int, between: range) -> None:
+        super().__init__(task, 0)
+        self.num_envs, self.between = num_envs, between
+
+    def loop(self, num_envs: int, *, seed: int, device: str, correction_penalty: float = 0.0):
+        loop = self.task.loop(num_envs, seed=seed, device=device, correction_penalty=correction_penalty)
+        step, owner = loop.step, self
+
+        def miswired(action):
+            seen = step(action)
+            if num_envs != owner.num_envs:
+                return seen  # the evaluation is read rightly
+            owner.count += 1
+            return dataclasses.replace(seen, reward=-seen.reward) if owner.count in owner.between else seen
+
+        loop.step = miswired  # type: ignore[method-assign]
+        return loop
+
+
+def test_a_late_collapse_is_survived(tmp_path) -> None:
+    spec = GaussianPpoSpec(
+        num_envs=64,
+        rollout_steps=20,
+        passes=8,
+        minibatches=4,
+        actor=Network(width=16, depth=2),
+        critic=Network(width=16, depth=2),
+        discount=0.9,
+        learning_rate=1e-2,
+        learning_rate_end=1e-2,
+        clip=0.3,
+        evaluation_every=2,
+        evaluation_episodes=16,
+        collapse_window=4,
+        total_steps=64 * 20 * 44,
+    )
+    task = Miswired(PlantTask(load_plant("grid_world")), 64, range(20 * 20, 30 * 20))
+    result = train(task, spec, tmp_path, seed=0)
+    metrics = pd.read_parquet(tmp_path / "metrics.parquet")
+    converged = metrics["return_mean"].iloc[14:20].min()
+    assert converged > 0.9, "it converged before"
+    assert metrics["return_mean"].iloc[20:].min() < 0.5, "it did collapse"
+    assert metrics["recoveries"].iloc[-1] >= 1
+    assert metrics["return_mean"].iloc[-3:].mean() > 0.95 * converged
+    assert metrics["evaluation_best"].iloc[-1] > 0.95 * result.best_return
+
+
+def test_the_first_observation_is_normalised_before_the_first_act(tmp_path) -> None:
+    """A published program acts on raw observations once, and begins its statistics after."""
+    seen = []
+
+    plant = load_plant("cstr")
+    original = FlowPolicy.act
+
+    def act(self, obs, generator):
+        seen.append(float(self.normaliser.count))
+        return original(self, obs, generator)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowPolicy, "act", act)
+        train(plant, FPO.model_copy(update={"total_steps": 32}), tmp_path, seed=0)
+    warm_up, first = seen[0], seen[-FPO.rollout_steps]
+    assert warm_up == 0.0  # the warm-up episode, from which nothing is learned
+    assert first > 0.0
