@@ -38,7 +38,7 @@ class Linear(nn.Module):
         self.weights = nn.Parameter(torch.tensor([gain, bias]))
         self.broken = broken
 
-    def modes(self) -> tuple[Deployment, ...]:
+    def modes(self, method="euler", steps=None) -> tuple[Deployment, ...]:
         return (Deployment(noise_scale=0.0, steps=5), Deployment(noise_scale=1.0, steps=5))
 
     def deploy(self, deployment: Deployment) -> Acting:
