@@ -1,5 +1,14 @@
 """What an auditor recomputes: intervals, sequential tests and the verdicts of gates. numpy and scipy suffice."""
 
+from fpo_pilot.evidence.comparison import (
+    Profile,
+    interquartile_mean,
+    normalise,
+    performance_profile,
+    probability_of_improvement,
+    probability_of_improvement_interval,
+    stratified_bootstrap,
+)
 from fpo_pilot.evidence.gates import GateResult, non_inferiority_gate, rate_gate
 from fpo_pilot.evidence.interval import EvidenceError, Interval
 from fpo_pilot.evidence.sequential import (
@@ -23,18 +32,25 @@ __all__ = [
     "EvidenceError",
     "GateResult",
     "Interval",
+    "Profile",
     "betting_interval",
     "blocks_needed",
     "bootstrap_interval",
     "clean_episodes_for_one_look",
     "clopper_pearson",
     "clopper_pearson_upper",
+    "interquartile_mean",
     "log_rate_e_value",
     "non_inferiority_gate",
+    "normalise",
     "paired_difference",
+    "performance_profile",
+    "probability_of_improvement",
+    "probability_of_improvement_interval",
     "rate_e_value",
     "rate_gate",
     "rate_interval",
     "rule_of_three",
+    "stratified_bootstrap",
     "student_interval",
 ]

@@ -38,7 +38,7 @@ class GymLoop:
                 vectorization_mode="sync",
                 vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
             )
-        except gymnasium.error.Error as problem:
+        except (gymnasium.error.Error, ImportError) as problem:
             raise TrainingError(
                 f"--gym: found {env_id!r}, expected an environment that Gymnasium can make ({problem}). "
                 "Correct the name, or install what the environment needs."

@@ -7,12 +7,30 @@ from typing import Literal
 
 from fpo_pilot.reporting.phrases import Phrase
 
-Role = Literal["policy", "incumbent", "compared", "best", "target", "plain"]
+Role = Literal[
+    "policy",
+    "incumbent",
+    "compared",
+    "best",
+    "target",
+    "plain",
+    "algorithm_1",
+    "algorithm_2",
+    "algorithm_3",
+    "algorithm_4",
+    "algorithm_5",
+    "algorithm_6",
+    "algorithm_7",
+    "algorithm_8",
+]
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line. ``held`` draws it as held values; ``faint`` as a thin line behind the others."""
+    """A line. ``held`` draws it as held values; ``faint`` as a thin line behind the others.
+
+    ``low`` and ``high``, if given, are confidence limits at each x, drawn as a band.
+    """
 
     label: Phrase
     x: tuple[float, ...]
@@ -21,6 +39,8 @@ class Series:
     held: bool = False
     faint: bool = False
     points: bool = False
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fpo_pilot.reporting.texts import Speaker
 
 INK = "#1A1A1A"
 FAR = 4.0
+BAND = 0.15
 LEGEND_ROW = 0.2
 
 
@@ -41,7 +42,7 @@ def _draw_panels(drawing: Panels, speaker: Speaker) -> Canvas:
     width, font = size["width"], size["font"]
     entries = _legend_entries(drawing.panels)
     probe = new_canvas(speaker, 1.0)
-    right = max([0.15, *(probe.width_of(level.label, font) + 0.25 for p in drawing.panels for level in p.levels)])
+    right = max([0.22, *(probe.width_of(level.label, font) + 0.25 for p in drawing.panels for level in p.levels)])
     rows = _legend_rows(probe, [label for label, _ in entries], width - 0.75, font)
     top, bottom, gap = LEGEND_ROW * len(rows), 0.48, 0.38
     panel = size["panel"] if len(drawing.panels) > 1 else 2.4
@@ -64,7 +65,7 @@ def _draw_panel(canvas: Canvas, axes: Axes, panel: Panel, font: float) -> None:
     for series in sorted(everything, key=lambda s: (not s.faint, s.role != "target")):
         style = canvas.style["line"][series.role]
         _plot(axes, series, style, 0.8 if series.faint else style["width"])
-    values = [y for series in everything for y in series.y if math.isfinite(y)]
+    values = [y for s in everything for y in (*s.y, *s.low, *s.high) if math.isfinite(y)]
     xs = [x for series in everything for x in series.x]
     axes.set_xlim(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1.0)
     low, high = _range(values, panel.levels, panel.log)
@@ -83,6 +84,11 @@ def _draw_panel(canvas: Canvas, axes: Axes, panel: Panel, font: float) -> None:
 
 def _plot(axes: Axes, series: Series, style: dict[str, Any], width: float) -> None:
     shape: dict[str, Any] = {"drawstyle": "steps-post"} if series.held else {}
+    if series.low:
+        step: Any = "post" if series.held else None
+        axes.fill_between(
+            series.x, series.low, series.high, step=step, color=style["colour"], alpha=BAND, linewidth=0.0
+        )
     if series.points:
         shape |= {"marker": style["marker"], "markersize": 3.0, "markevery": max(1, len(series.x) // 25)}
     axes.plot(
