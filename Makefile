@@ -40,6 +40,7 @@ bench: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/python docs/studies/cstr.py
+	$(BIN)/python docs/studies/family.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from fpo_pilot.commands.comparison_summary import write_summary
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.logs.tables import write_table_atomic
@@ -49,11 +50,14 @@ def run_compare(
     floors = random_floors(tasks, out, budget)
     for name, frame in {RUNS: runs, CURVES: curves, FLOORS: floors}.items():
         write_table_atomic(out / name, pa.Table.from_pandas(frame, preserve_index=False))
+    floor = dict(zip(floors["task"], floors["random"], strict=True))
+    written = write_summary(runs, curves, floor, out)
     if as_json:
         say_json({"runs": runs.to_dict("records"), "random": floors.to_dict("records")})
         return 0
     show_comparison(runs, floors)
-    say(f"written: {out / RUNS}, {out / CURVES}, {out / FLOORS}")
+    for path in (out / RUNS, out / CURVES, out / FLOORS, *written):
+        say(f"written: {path}")
     return 0
 
 

@@ -1,0 +1,150 @@
+"""Compares the policy family on plants and published tasks, over five seeds, and writes what came of it.
+
+``make study`` runs it. It is resumable: rows in ``family-runs.parquet`` are taken over, a finished run folder is only
+scored, an interrupted one goes on. Tables go to ``docs/results.md``, pictures to ``docs/studies/family``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fpo_pilot.commands.compare import run_jobs
+from fpo_pilot.commands.comparison_summary import IMPROVEMENT, SUMMARY, write_summary
+from fpo_pilot.commands.console import note
+from fpo_pilot.evaluate.comparison import Budget, Job, random_score
+from fpo_pilot.evidence import student_interval
+from fpo_pilot.specs.load import ALGORITHMS
+
+FOLDER = Path(__file__).resolve().parent
+RUNS, CURVES, FLOORS = (FOLDER / f"family-{name}.parquet" for name in ("runs", "curves", "random"))
+SHORT, LONG = Budget(200_000, 128, 16), Budget(400_000, 2_000)
+BUDGETS = {
+    "jam_clear": LONG,
+    "cstr": SHORT,
+    "quad_tank": SHORT,
+    "grid_world": SHORT,
+    "gym:Pendulum-v1": SHORT,
+    "gym:InvertedDoublePendulum-v5": SHORT,
+    "swing_up": Budget(1_000_000, 128),
+}
+ONLY = {"swing_up": ("fpo", "gaussian_ppo")}
+"""Long runs of the two that are asked for."""
+
+
+def jobs_of(task: str, seeds: int) -> list[Job]:
+    """Return the runs of a task."""
+    return [Job(task, name, seed) for seed in range(seeds) for name in ONLY.get(task, ALGORITHMS)]
+
+
+def collect(
+    runs_dir: Path, tasks: Sequence[str], seeds: int, processes: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Run what is missing, task by task, and write each as soon as it is there."""
+    runs, curves, floors = (
+        pd.read_parquet(path) if path.exists() else pd.DataFrame() for path in (RUNS, CURVES, FLOORS)
+    )
+    for task in tasks:
+        budget = BUDGETS[task]
+        known = set() if runs.empty else set(runs[["task", "algorithm", "seed"]].itertuples(index=False, name=None))
+        missing = [job for job in jobs_of(task, seeds) if (job.task, job.variant, job.seed) not in known]
+        if missing:
+            note(f"{task}: {len(missing)} runs")
+            more, learned = run_jobs(missing, runs_dir, budget, processes=processes, quiet=False)
+            runs, curves = pd.concat([runs, more], ignore_index=True), pd.concat([curves, learned], ignore_index=True)
+        if floors.empty or task not in set(floors["task"]):
+            floor = pd.DataFrame([{"task": task, "random": random_score(task, budget)}])
+            floors = pd.concat([floors, floor], ignore_index=True)
+        for path, frame in ((RUNS, runs), (CURVES, curves), (FLOORS, floors)):
+            frame.to_parquet(path, index=False)
+    return runs, curves, floors
+
+
+def score_lines(runs: pd.DataFrame, floors: pd.DataFrame) -> list[str]:
+    """Return a table of returns as deployed, over seeds."""
+    floor = dict(zip(floors["task"], floors["random"], strict=True))
+    lines = [
+        "| task | steps | algorithm | n seeds | return, mean | 95 % interval over seeds | each seed | noise scale chosen | s a run |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task in BUDGETS:
+        own = runs[runs["deployed"] & (runs["task"] == task)]
+        for name in ALGORITHMS:
+            group = own[own["algorithm"] == name].sort_values("seed")
+            if group.empty:
+                continue
+            mean, low, high = student_interval(group["score"].to_numpy())
+            each = ", ".join(f"{value:.4g}" for value in group["score"])
+            scales = ", ".join(f"{value:g}" for value in group["noise_scale"])
+            lines.append(
+                f"| `{task}` | {group['steps'].max():,} | {name} | {len(group)} | {mean:.4g} | {low:.4g} to {high:.4g} "
+                f"| {each} | {scales} | {group['seconds'].mean():.0f} |"
+            )
+        if not own.empty:
+            lines.append(f"| `{task}` | – | random actions | – | {floor[task]:.4g} | – | – | – | – |")
+    return lines
+
+
+def zero_noise_lines(runs: pd.DataFrame) -> list[str]:
+    """Return what each noise scale is worth on the plant that needs noise."""
+    own = runs[runs["task"] == "jam_clear"]
+    lines = [
+        "| algorithm | noise scale | cost, mean over seeds | 95 % interval | worst seed |",
+        "|---|---|---|---|---|",
+    ]
+    for (name, scale), group in own.groupby(["algorithm", "noise_scale"]):
+        mean, low, high = student_interval(-group["score"].to_numpy())
+        lines.append(f"| {name} | {scale:g} | {mean:.2f} | {low:.2f} to {high:.2f} | {-group['score'].min():.2f} |")
+    return lines
+
+
+def summary_lines(folder: Path) -> list[str]:
+    """Return the interquartile means over tasks, and the probabilities of improvement over Gaussian PPO."""
+    summary, improvement = pd.read_parquet(folder / SUMMARY), pd.read_parquet(folder / IMPROVEMENT)
+    lines = ["| algorithm | interquartile mean | 95 % interval | runs |", "|---|---|---|---|"]
+    lines += [
+        f"| {r.algorithm} | {r.score:.3f} | {r.low:.3f} to {r.high:.3f} | {r.runs} |" for r in summary.itertuples()
+    ]
+    lines += ["", "| X | probability that a run of X beats one of Gaussian PPO | 95 % interval |", "|---|---|---|"]
+    against = improvement[improvement["y"] == "gaussian_ppo"]
+    return lines + [f"| {r.x} | {r.probability:.2f} | {r.low:.2f} to {r.high:.2f} |" for r in against.itertuples()]
+
+
+def put(mark: str, lines: list[str]) -> None:
+    """Put lines between the marks of a section in docs/results.md."""
+    page = FOLDER.parent / "results.md"
+    text = page.read_text("utf-8")
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    start, stop = text.index(begin) + len(begin), text.index(end)
+    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/family"), help="where the run folders go")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--tasks", nargs="+", choices=tuple(BUDGETS), default=tuple(BUDGETS))
+    options = parser.parse_args()
+    runs, curves, floors = collect(options.runs, options.tasks, options.seeds, options.processes)
+    machine = (
+        f"Command: `make study`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}."
+    )
+    put("family", [*score_lines(runs, floors), "", machine])
+    put("family-noise", zero_noise_lines(runs))
+    full = [task for task in BUDGETS if task not in ONLY and task in set(runs["task"])]
+    folder = FOLDER / "family"
+    floor = dict(zip(floors["task"], floors["random"], strict=True))
+    write_summary(runs[runs["task"].isin(full)], curves[curves["task"].isin(full)], floor, folder)
+    put("family-summary", summary_lines(folder))
+    note(f"wrote {RUNS}, {CURVES}, {folder} and {FOLDER.parent / 'results.md'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
