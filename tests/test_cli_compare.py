@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fpo_pilot import cli
+from fpo_pilot.commands.comparison_summary import write_summary
 
 TINY = "num_envs=4,rollout_steps=8,passes=1,minibatches=2,evaluation_every=2,evaluation_episodes=2"
 
@@ -85,3 +86,31 @@ def test_a_policy_is_evaluated_with_another_sampler(call, tmp_path) -> None:
     code, _, err = call("evaluate", str(run), "--sampler", "magic")
     assert code == 2
     assert "euler, midpoint" in err
+
+
+def test_the_summary_is_of_deployed_scores_from_chance_to_the_best(tmp_path) -> None:
+    tasks, names = ("cstr", "quad_tank"), ("fpo", "gaussian_ppo")
+    scores = {
+        ("cstr", "fpo"): -20.0,
+        ("cstr", "gaussian_ppo"): -40.0,
+        ("quad_tank", "fpo"): -3.0,
+        ("quad_tank", "gaussian_ppo"): -1.0,
+    }
+    rows, curves = [], []
+    for task in tasks:
+        for name in names:
+            for seed in range(3):
+                base = {"task": task, "algorithm": name, "seed": seed}
+                rows.append(base | {"score": scores[task, name], "deployed": True})
+                rows.append(base | {"score": 1e9, "deployed": False})
+                curves += [base | {"steps": s, "seconds": s / 100, "score": scores[task, name]} for s in (100, 200)]
+    floors = {"cstr": -120.0, "quad_tank": -11.0}
+    written = write_summary(pd.DataFrame(rows), pd.DataFrame(curves), floors, tmp_path)
+    assert len(written) == 2 + 2 * 4
+    assert all(path.stat().st_size > 0 for path in written)
+    summary = pd.read_parquet(tmp_path / "summary.parquet").set_index("algorithm")["score"]
+    # fpo: 1 and .8 three times each, the middle half of them (1, 1, .8, .8 after a trim of one) is .9; Gaussian: .8 and 1
+    assert summary.to_dict() == pytest.approx({"fpo": 0.9, "gaussian_ppo": 0.9})
+    assert write_summary(pd.DataFrame(rows), pd.DataFrame(curves), floors | {"cstr": -5.0}, tmp_path / "none") == []
+    one = pd.DataFrame(rows)[lambda frame: frame["algorithm"] == "fpo"]
+    assert write_summary(one, pd.DataFrame(curves), floors, tmp_path / "none") == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from fpo_pilot.commands.console import note
 from fpo_pilot.evidence.comparison_tables import (
     improvement_table,
     interval_table,
@@ -37,12 +38,17 @@ def write_summary(runs: pd.DataFrame, curves: pd.DataFrame, floors: Mapping[str,
         out: folder.
 
     Returns:
-        What was written; nothing where there is less than two algorithms, or one that lacks a task.
+        What was written; nothing where there is less than two algorithms, or one that lacks a task, or a task on which
+        none beats chance: there is then no scale on which scores of several tasks could be put together.
     """
     deployed = runs[runs["deployed"]]
     if deployed["algorithm"].nunique() < 2 or not _complete(deployed):
         return []
     best = {str(task): float(value) for task, value in best_means(deployed).items()}
+    hopeless = [task for task, score in best.items() if score <= floors[task]]
+    if hopeless:
+        note(f"no summary over tasks: on {', '.join(hopeless)} nothing beats random actions")
+        return []
     scores, learned = (normalise_table(frame, floors, best) for frame in (deployed, curves))
     tables = {SUMMARY: interval_table(scores), IMPROVEMENT: improvement_table(scores)}
     for name, table in tables.items():

@@ -1,0 +1,111 @@
+"""The semi-batch polymerisation against its computed facts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from fpo_pilot.plants.controllers import incumbent_controller
+from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.simulation import Simulation
+
+PLANT = load_plant("poly_semibatch")
+FREE = dataclasses.replace(PLANT, safety=None)  # the same physics, and nothing trips
+START = (10000.0, 853.0, 26.5, 363.15, 363.15, 363.15, 308.15, 308.15, 300.0)
+RECIPES = ((3e4, 333.15, 333.15), (1.2e4, 363.15, 340.0), (8e3, 365.0, 345.0))
+
+
+def rows(*values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def with_substeps(plant: Plant, count: int) -> Plant:
+    dynamics = plant.spec.dynamics.model_copy(update={"substeps": count})
+    return dataclasses.replace(plant, spec=plant.spec.model_copy(update={"dynamics": dynamics}))
+
+
+def one_step(substeps: int) -> Tensor:
+    return with_substeps(FREE, substeps).step(rows(START), rows((1.5e4, 363.15, 340.0)))[0][0]
+
+
+def test_one_step_has_the_golden_value() -> None:
+    state, action = rows(START), rows((1.5e4, 363.15, 340.0))
+    got, trip = PLANT.step(state, action)
+    masses, temperatures = [10069.375, 964.88476, 53.57357], [362.06659, 362.83842, 363.09069, 335.72666, 335.23562]
+    assert got[0].tolist() == pytest.approx([*masses, *temperatures, 508.33333], rel=1e-7)
+    assert float(PLANT.outputs(got, action)) == pytest.approx(378.60076, rel=1e-7)
+    assert float(PLANT.outputs(state, action)) == pytest.approx(378.047, abs=1e-3)
+    assert not bool(trip)
+
+
+def test_forty_substeps_are_exact_and_twenty_are_unstable() -> None:
+    exact = one_step(320)
+    errors = {n: float((one_step(n) - exact).abs().max()) for n in (40, 25, 18)}
+    assert errors[40] < 2e-6  # kg of 10000; temperatures are far closer
+    assert float((one_step(40) - exact)[3:8].abs().max()) < 2e-7
+    assert errors[25] < 1e-3
+    assert errors[18] > 1.0
+
+
+def test_the_integrator_reaches_its_order_on_this_plant() -> None:
+    """Over one step with 80 and 160 substeps: at 40 the fastest mode, 0.79 s, is not yet in the range of the order."""
+    exact = one_step(1280)[6]
+    ratio = float((one_step(80)[6] - exact).abs() / (one_step(160)[6] - exact).abs())
+    assert 12.0 < ratio < 40.0
+
+
+def test_naive_recipes_leave_the_band_of_the_temperature_within_fifty_minutes() -> None:
+    state, action = rows(START, START, START), rows(*RECIPES)
+    hottest, adiabatic = state[:, 3], torch.zeros(3, dtype=torch.float64)
+    for _ in range(60):
+        state, _ = FREE.step(state, action)
+        hottest = torch.maximum(hottest, state[:, 3])
+        adiabatic = torch.maximum(adiabatic, FREE.outputs(state, action)[:, 0])
+    assert adiabatic.tolist() == pytest.approx([387.26, 385.14, 382.08], abs=0.01)
+    assert state[:, 3].tolist() == pytest.approx([371.79, 372.29, 370.08], abs=0.01)
+    assert hottest.tolist() == pytest.approx([371.79, 373.09, 371.49], abs=0.02)
+    assert bool((hottest > 365.15).all())
+
+
+def test_dosing_at_once_trips_the_plant_and_freezes_it_at_the_limit() -> None:
+    state, tripped = rows(START), torch.zeros(1, dtype=torch.bool)
+    for _ in range(20):
+        state, trip = PLANT.step(state, rows(RECIPES[0]))
+        tripped |= trip
+    assert bool(tripped)
+    assert 382.15 < float(PLANT.outputs(state, rows(RECIPES[0]))) < 382.6
+
+
+def test_without_feed_the_heat_still_to_come_only_falls() -> None:
+    """What the fallback relies on: from a state near the limit, no feed and cold inlets lower the adiabatic temperature."""
+    state, action, last = rows(START), rows((0.0, 333.15, 333.15)), 382.1
+    state[0, 1] = 1080.0  # Tad 381.99 K
+    for _ in range(30):
+        state, _ = FREE.step(state, action)
+        now = float(FREE.outputs(state, action))
+        assert now < last
+        last = now
+
+
+def test_the_valve_shuts_when_the_recipe_is_in() -> None:
+    state = rows((2e4, 1e3, 1.9e4, 363.15, 360.0, 355.0, 350.0, 345.0, 29990.0))
+    got, _ = FREE.step(state, rows((3e4, 350.0, 345.0)))
+    assert 30000.0 <= float(got[0, 8]) <= 30000.0 + 3e4 / 72 / 40
+
+
+def test_the_incumbent_makes_a_batch_inside_every_band() -> None:
+    simulation, controller = Simulation(PLANT, 1, autoreset=False), incumbent_controller(PLANT)
+    margins: dict[str, float] = {}
+    for _ in range(PLANT.horizon):
+        got = simulation.step(controller.act(simulation.signals(), simulation.applied))
+        margins = {name: min(float(value), margins.get(name, 1e9)) for name, value in got.margins.items()}
+        if bool(got.terminated):
+            break
+    assert int(got.episode_length) == 123
+    assert not bool(got.tripped)
+    assert float(got.episode_return) == pytest.approx(19.6, abs=0.01)
+    assert min(margins.values()) > 0.0
