@@ -17,6 +17,8 @@ import pandas as pd
 from fpo_pilot.commands.compare import run_jobs
 from fpo_pilot.commands.comparison_summary import IMPROVEMENT, SUMMARY, write_summary
 from fpo_pilot.commands.console import note
+from fpo_pilot.commands.samplers import FILE as SAMPLER_FILE
+from fpo_pilot.commands.samplers import run_samplers
 from fpo_pilot.evaluate.comparison import Budget, Job, random_score
 from fpo_pilot.evidence import student_interval
 from fpo_pilot.specs.load import ALGORITHMS
@@ -33,6 +35,9 @@ BUDGETS = {
     "gym:InvertedDoublePendulum-v5": SHORT,
     "swing_up": Budget(1_000_000, 128),
 }
+SAMPLERS = FOLDER / "family-samplers.parquet"
+SAMPLED = (("cstr", "fpo", 32), ("jam_clear", "fpo", 1_000), ("gym:Pendulum-v1", "fpo_plus_plus", 32))
+"""Task, algorithm and episodes of the sampler report, of seed 0."""
 ONLY = {"swing_up": ("fpo", "gaussian_ppo")}
 """Long runs of the two that are asked for."""
 
@@ -115,6 +120,33 @@ def summary_lines(folder: Path) -> list[str]:
     return lines + [f"| {r.x} | {r.probability:.2f} | {r.low:.2f} to {r.high:.2f} |" for r in against.itertuples()]
 
 
+def sampler_rows(runs_dir: Path) -> pd.DataFrame:
+    """Measure the samplers of three policies whose run folders are here; keep the committed rows of the others."""
+    known = pd.read_parquet(SAMPLERS) if SAMPLERS.exists() else pd.DataFrame()
+    frames = [known]
+    for task, name, episodes in SAMPLED:
+        folder = Job(task, name, 0).folder(runs_dir)
+        if folder.exists() and (known.empty or task not in set(known["task"])):
+            run_samplers(folder, episodes=episodes, seed=1000, as_json=False)
+            frames.append(pd.read_parquet(folder / SAMPLER_FILE).assign(task=task, algorithm=name))
+    rows = pd.concat([frame for frame in frames if not frame.empty], ignore_index=True)
+    rows.to_parquet(SAMPLERS, index=False)
+    return rows
+
+
+def sampler_lines(rows: pd.DataFrame) -> list[str]:
+    """Return what each sampler keeps on each task."""
+    lines = [
+        "| task | algorithm | σ | sampler | return | 95 % interval over episodes | n | kept | drift | µs an action |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    return lines + [
+        f"| `{r.task}` | {r.algorithm} | {r.noise_scale:g} | {r.method} {r.steps} | {r.score:.4g} | {r.low:.4g} to {r.high:.4g} "
+        f"| {r.episodes} | {r.kept:.1%} | {r.drift:.4f} | {r.latency_us:.0f} |"
+        for r in rows.itertuples()
+    ]
+
+
 def put(mark: str, lines: list[str]) -> None:
     """Put lines between the marks of a section in docs/results.md."""
     page = FOLDER.parent / "results.md"
@@ -137,6 +169,7 @@ def main() -> None:
         f"Command: `make study`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}."
     )
     put("family", [*score_lines(runs, floors), "", machine])
+    put("family-samplers", sampler_lines(sampler_rows(options.runs)))
     put("family-noise", zero_noise_lines(runs))
     full = [task for task in BUDGETS if task not in ONLY and task in set(runs["task"])]
     folder = FOLDER / "family"

@@ -14,7 +14,7 @@ from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.interaction import Rollout
 from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
 from fpo_pilot.learn.update import Targets, update
-from fpo_pilot.specs.training import FpoSpec, Network
+from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
 
 OBSERVATION, ACTION, ROWS = 17, 6, 7680
 OFFICIAL_ROWS = 1920
@@ -31,6 +31,11 @@ SPEC = FpoSpec(
     num_envs=256,
     rollout_steps=30,
 )
+GAUSSIAN = GaussianPpoSpec(
+    **{name: getattr(SPEC, name) for name in ("actor", "critic", "passes", "minibatches", "num_envs", "rollout_steps")}
+)
+UPDATE_RATIO, ACTING_RATIO = 2.5, 4.0
+"""What the flow may cost beside the Gaussian, at equal networks."""
 UPDATE_FLOOR = 45_000.0
 ACTING_FLOOR = 300_000.0
 
@@ -43,9 +48,9 @@ def _two_threads():
     torch.set_num_threads(before)
 
 
-def made():
+def made(spec: FpoSpec | GaussianPpoSpec = SPEC):
     generator = torch.Generator().manual_seed(0)
-    policy = build_policy(SPEC, OBSERVATION, ACTION, generator=generator)
+    policy = build_policy(spec, OBSERVATION, ACTION, generator=generator)
     critic = Critic(OBSERVATION, width=256, depth=5, generator=generator)
     obs = torch.randn(30, 256, OBSERVATION, generator=generator)
     flat = obs.flatten(0, 1)
@@ -126,3 +131,47 @@ def test_acting_with_ten_euler_steps(benchmark) -> None:
     rate = ROWS / benchmark.stats.stats.min
     benchmark.extra_info["actions_per_second"] = rate
     assert rate >= ACTING_FLOOR
+
+
+def updater(spec: FpoSpec | GaussianPpoSpec) -> Callable[[], object]:
+    policy, critic, rollout, targets, generator = made(spec)
+    optimiser = Optimiser((FlatNetwork(policy), FlatNetwork(critic)), spec)
+    return lambda: update(policy, critic, optimiser, rollout, targets, spec, generator)
+
+
+def sampler(spec: FpoSpec | GaussianPpoSpec, rows: int) -> Callable[[], object]:
+    policy, _, rollout, _, generator = made(spec)
+    obs = rollout.obs.flatten(0, 1)[:rows]
+
+    def act() -> Tensor:
+        with torch.no_grad():
+            noise = torch.randn(rows, ACTION, generator=generator)
+            return policy.sample(obs, noise, 1.0)
+
+    return act
+
+
+def interleaved(first: Callable[[], object], second: Callable[[], object], rounds: int) -> float:
+    """Return how much longer ``first`` takes than ``second``, both by their fastest of alternate runs."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for run, kept in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            run()
+            kept.append(time.perf_counter() - started)
+    return min(times[0]) / min(times[1])
+
+
+def test_an_update_of_the_flow_beside_one_of_the_gaussian(benchmark) -> None:
+    ratio = benchmark.pedantic(interleaved, (updater(SPEC), updater(GAUSSIAN), 12), rounds=1)
+    benchmark.extra_info["ratio"] = ratio
+    print(f"\nupdate: flow {ratio:.2f} times the Gaussian")
+    assert ratio <= UPDATE_RATIO
+
+
+@pytest.mark.parametrize("rows", [1, ROWS])
+def test_an_action_of_the_flow_beside_one_of_the_gaussian(benchmark, rows: int) -> None:
+    ratio = benchmark.pedantic(interleaved, (sampler(SPEC, rows), sampler(GAUSSIAN, rows), 40), rounds=1)
+    benchmark.extra_info["ratio"] = ratio
+    print(f"\nacting on {rows} rows: flow {ratio:.2f} times the Gaussian")
+    assert ratio <= ACTING_RATIO
