@@ -41,6 +41,8 @@ bench: $(STAMP)
 study: $(STAMP)
 	$(BIN)/python docs/studies/cstr.py
 	$(BIN)/python docs/studies/family.py
+	$(BIN)/python docs/studies/saddle.py
+	$(BIN)/python docs/studies/ablation.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

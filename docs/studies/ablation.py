@@ -1,0 +1,132 @@
+"""Which ratio, trust region, clip and rollout length: a fractional design over three plants and two published tasks.
+
+Nine settings (an orthogonal array L9; the third column has two levels, of which ``per_draw`` stands twice), three
+seeds each. Resumable as ``family.py`` is; rows go to ``ablation-runs.parquet``, the table to ``docs/results.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from fpo_pilot.commands.compare import run_jobs
+from fpo_pilot.commands.console import note
+from fpo_pilot.evaluate.comparison import Budget, Job, random_score
+from fpo_pilot.evidence import stratified_bootstrap
+
+FOLDER = Path(__file__).resolve().parent
+RUNS = FOLDER / "ablation-runs.parquet"
+BUDGETS = {
+    "jam_clear": Budget(100_000, 1_000),
+    "cstr": Budget(100_000, 64),
+    "quad_tank": Budget(100_000, 64),
+    "grid_world": Budget(100_000, 256),
+    "gym:Pendulum-v1": Budget(100_000, 64, 16),
+}
+LEVELS = {
+    "trust_region": ("ppo", "spo", "aspo"),
+    "clip": ("0.02", "0.05", "0.1"),
+    "ratio": ("averaged", "per_draw", "per_draw"),
+    "rollout_steps": ("15", "30", "60"),
+}
+ARRAY = (
+    (0, 0, 0, 0),
+    (0, 1, 1, 1),
+    (0, 2, 2, 2),
+    (1, 0, 1, 2),
+    (1, 1, 2, 0),
+    (1, 2, 0, 1),
+    (2, 0, 2, 1),
+    (2, 1, 0, 2),
+    (2, 2, 1, 0),
+)
+"""Each pair of columns has each pair of levels once (G. Taguchi's L9)."""
+
+
+def settings() -> list[dict[str, str]]:
+    """Return the nine settings."""
+    return [{name: levels[row[i]] for i, (name, levels) in enumerate(LEVELS.items())} for row in ARRAY]
+
+
+def variant(setting: dict[str, str]) -> str:
+    """Return a setting as ``fpo-pilot compare`` takes it."""
+    return "fpo:" + ",".join(f"{name}={value}" for name, value in setting.items())
+
+
+def collect(runs_dir: Path, seeds: int, processes: int) -> pd.DataFrame:
+    """Run what is missing, seed by seed, so that an interrupted study is balanced; write after each task."""
+    runs = pd.read_parquet(RUNS) if RUNS.exists() else pd.DataFrame()
+    for seed in range(seeds):
+        for task, budget in BUDGETS.items():
+            known = set() if runs.empty else set(runs[["task", "algorithm", "seed"]].itertuples(index=False, name=None))
+            jobs = [Job(task, variant(setting), seed) for setting in settings()]
+            missing = [job for job in jobs if (job.task, job.variant, job.seed) not in known]
+            if missing:
+                note(f"{task}, seed {seed}: {len(missing)} runs")
+                more, _ = run_jobs(missing, runs_dir, budget, processes=processes, quiet=False)
+                runs = pd.concat([runs, more[more["deployed"]]], ignore_index=True)
+                runs.to_parquet(RUNS, index=False)
+    return runs
+
+
+def normalised(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with 0 for random actions and 1 for the best setting of a task, and a column a factor."""
+    floors = {task: random_score(task, budget) for task, budget in BUDGETS.items()}
+    best = runs.groupby(["task", "algorithm"])["score"].mean().groupby("task").max()
+    scores = [(r.score - floors[r.task]) / (best[r.task] - floors[r.task]) for r in runs.itertuples()]
+    factors = pd.DataFrame(
+        [dict(part.split("=") for part in name.removeprefix("fpo:").split(",")) for name in runs["algorithm"]]
+    )
+    return pd.concat([runs[["task", "seed", "algorithm"]].assign(score=scores), factors], axis=1)
+
+
+def level_lines(runs: pd.DataFrame) -> list[str]:
+    """Return the mean of each level of each factor, over tasks and on each, with an interval over seeds."""
+    tasks = list(BUDGETS)
+    heads = " | ".join(f"`{task}`" for task in tasks)
+    lines = [
+        f"| factor | level | mean over tasks | 95 % interval | {heads} |",
+        "|---|---|---|---|" + "---|" * len(tasks),
+    ]
+    for factor, levels in LEVELS.items():
+        for level in dict.fromkeys(levels):
+            own = runs[runs[factor] == level]
+            groups = {str(task): group["score"].to_numpy() for task, group in own.groupby("task")}
+            found = stratified_bootstrap(groups, "mean")
+            each = " | ".join(f"{groups[task].mean():.3f}" for task in tasks)
+            lines.append(f"| {factor} | {level} | {found.mean:.3f} | {found.low:.3f} to {found.high:.3f} | {each} |")
+    return lines
+
+
+def setting_lines(runs: pd.DataFrame) -> list[str]:
+    """Return each setting on each task."""
+    tasks = list(BUDGETS)
+    lines = [f"| setting | {' | '.join(f'`{task}`' for task in tasks)} |", "|---|" + "---|" * len(tasks)]
+    table = runs.pivot_table(index="algorithm", columns="task", values="score", aggfunc="mean")
+    return lines + [
+        f"| `{name}` | " + " | ".join(f"{row[task]:.3f}" for task in tasks) + " |" for name, row in table.iterrows()
+    ]
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/study/ablation"), help="where the run folders go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    options = parser.parse_args()
+    runs = normalised(collect(options.runs, options.seeds, options.processes))
+    page = FOLDER.parent / "results.md"
+    text = page.read_text("utf-8")
+    begin, end = "<!-- ablation: begin -->", "<!-- ablation: end -->"
+    start, stop = text.index(begin) + len(begin), text.index(end)
+    lines = [*level_lines(runs), "", *setting_lines(runs), "", "Command: `make study`."]
+    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
+    note(f"wrote {RUNS} and {page}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
