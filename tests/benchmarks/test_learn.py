@@ -20,8 +20,7 @@ OBSERVATION, ACTION, ROWS = 17, 6, 7680
 OFFICIAL_ROWS = 1920
 """Rows of a minibatch of the published setting: 2,048 environments x 30 steps in 32 minibatches."""
 SMALL_ROWS = 240
-"""The other reading of it, 32 minibatches of this smaller rollout: shown, and bound by the share of the limit alone."""
-LIMIT_SHARE = 0.40
+"""The other reading of it, 32 minibatches of this smaller rollout."""
 SPEC = FpoSpec(
     actor=Network(width=32, depth=4),
     critic=Network(width=256, depth=5),
@@ -89,7 +88,7 @@ def test_one_update_pass(benchmark, rows: int) -> None:
     benchmark.extra_info["transitions_per_second"] = rate
     benchmark.extra_info["share_of_matrix_multiplications"] = share
     print(f"\n{rows} rows a minibatch: {rate:,.0f} transitions/s, {share:.0%} of it matrix multiplications")
-    assert rate >= UPDATE_FLOOR if rows == OFFICIAL_ROWS else share >= LIMIT_SHARE
+    assert rate >= UPDATE_FLOOR
 
 
 def matrix_multiplications(rows: int) -> Callable[[], None]:
