@@ -117,6 +117,7 @@ def train(
 ) -> None:
     """Train a policy behind the plant's shields; Ctrl-C leaves a run that --resume goes on with."""
     from fpo_pilot.commands.train import resume_training, start_training
+    from fpo_pilot.specs.load import GYM
 
     if resume is not None:
         raise typer.Exit(resume_training(resume, device=device, as_json=json))
@@ -124,7 +125,7 @@ def train(
         raise typer.BadParameter("name a plant (`fpo-pilot plants` lists them), or --gym ENVIRONMENT, or --resume RUN")
     raise typer.Exit(
         start_training(
-            plant or f"gym:{gym}",
+            plant or f"{GYM}{gym}",
             algorithm,
             steps=steps,
             out=out,

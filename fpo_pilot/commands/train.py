@@ -40,8 +40,10 @@ def start_training(
 
 def resume_training(run_dir: Path, *, device: str, as_json: bool) -> int:
     """Go on with the training in ``run_dir`` where its last checkpoint is."""
+    from fpo_pilot.specs.training import training_spec_of
+
     manifest = Manifest.read(run_dir)
-    spec = _spec_of(manifest)
+    spec = training_spec_of(manifest.training_spec)
     train_run(manifest.plant, spec, run_dir, seed=manifest.seed, device=device, quiet=as_json, resume=True)
     return _tell(run_dir, as_json=as_json)
 
@@ -85,15 +87,6 @@ def train_run(
 
 def _state(state: Progress) -> str:
     return "" if state.return_mean != state.return_mean else f"return {state.return_mean:.4g}"
-
-
-def _spec_of(manifest: Manifest) -> TrainingSpec:
-    from pydantic import TypeAdapter
-
-    from fpo_pilot.specs.training import TrainingSpec as Union
-
-    adapter: TypeAdapter[TrainingSpec] = TypeAdapter(Union)
-    return adapter.validate_python(manifest.training_spec)
 
 
 def _tell(run_dir: Path, *, as_json: bool) -> int:

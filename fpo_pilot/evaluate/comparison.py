@@ -26,7 +26,7 @@ from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.shields import build_stack
 from fpo_pilot.specs import load_training_spec
-from fpo_pilot.specs.load import ALGORITHMS, GYM, gym_training_spec
+from fpo_pilot.specs.load import ALGORITHMS, GYM, Algorithm, gym_training_spec
 from fpo_pilot.specs.training import TrainingSpec
 
 CHOOSING, SCORING = 1_000_000, 2_000_000
@@ -59,15 +59,16 @@ class Job:
         return out.joinpath(*(part.replace(":", "-").replace("/", "-") for part in parts))
 
 
-def parse_variant(text: str) -> tuple[str, dict[str, str]]:
+def parse_variant(text: str) -> tuple[Algorithm, dict[str, str]]:
     """Split ``ALGORITHM:field=value,…`` into the algorithm and its changed fields.
 
     Raises:
         TrainingError: the algorithm is unknown, or a part is no ``field=value``.
     """
-    algorithm, _, rest = text.partition(":")
-    if algorithm not in ALGORITHMS:
-        raise TrainingError(f"--algorithm: found {algorithm!r}, expected one of {', '.join(ALGORITHMS)}.")
+    name, _, rest = text.partition(":")
+    algorithm = next((one for one in ALGORITHMS if one == name), None)
+    if algorithm is None:
+        raise TrainingError(f"--algorithm: found {name!r}, expected one of {', '.join(ALGORITHMS)}.")
     changes: dict[str, str] = {}
     for piece in filter(None, rest.split(",")):
         name, separator, value = piece.partition("=")
@@ -84,8 +85,7 @@ def variant_spec(task: str, variant: str, steps: int | None = None) -> TrainingS
         TrainingError: a field is unknown or its value does not fit.
     """
     algorithm, changes = parse_variant(variant)
-    name = next(one for one in ALGORITHMS if one == algorithm)
-    spec = gym_training_spec(name) if task.startswith(GYM) else load_training_spec(task, name)
+    spec = gym_training_spec(algorithm) if task.startswith(GYM) else load_training_spec(task, algorithm)
     data = spec.model_dump()
     unknown = [field for field in changes if field.split(".")[0] not in data]
     if unknown:
@@ -116,8 +116,9 @@ def make_task(name: str, spec: TrainingSpec) -> Task:
     if name.startswith(GYM):
         return GymTask(name.removeprefix(GYM))
     plant = load_plant(name)
-    shielded = plant.safety is not None and spec.shield_in_training
-    return PlantTask(plant, build_stack(plant.safety, plant.spec) if shielded and plant.safety is not None else None)
+    if plant.safety is None or not spec.shield_in_training:
+        return PlantTask(plant)
+    return PlantTask(plant, build_stack(plant.safety, plant.spec))
 
 
 def run_job(job: Job, out: Path, budget: Budget) -> list[dict[str, object]]:

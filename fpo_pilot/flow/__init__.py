@@ -11,8 +11,9 @@ H units of a hidden layer.
 from fpo_pilot.flow.density import log_density
 from fpo_pilot.flow.embedding import embed_time
 from fpo_pilot.flow.integrators import TABLEAUS, Method, Tableau, integrate
-from fpo_pilot.flow.matching import Reduction, Weighting, flow_matching_loss, interpolate, target_velocity
+from fpo_pilot.flow.matching import Reduction, Weighting, flow_matching_loss
 from fpo_pilot.flow.network import VelocityNetwork
+from fpo_pilot.flow.path import path_point
 from fpo_pilot.flow.velocity import Conditional, Field, Velocity, condition
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "embed_time",
     "flow_matching_loss",
     "integrate",
-    "interpolate",
     "log_density",
-    "target_velocity",
+    "path_point",
 ]

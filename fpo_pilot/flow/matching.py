@@ -16,16 +16,6 @@ Weighting = Literal["velocity", "noise"]
 Reduction = Literal["mean", "sum", "sqrt"]
 
 
-def interpolate(noise: Tensor, action: Tensor, time: Tensor) -> Tensor:
-    """Return the point ``(1 − t)·noise + t·action`` of the path; ``time`` ``[...]`` has one dimension less."""
-    return noise + time.unsqueeze(-1) * (action - noise)
-
-
-def target_velocity(noise: Tensor, action: Tensor) -> Tensor:
-    """Return the velocity ``action − noise`` of the path, the same at all times."""
-    return action - noise
-
-
 def flow_matching_loss(
     velocity: Velocity,
     obs: Tensor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from fpo_pilot.errors import CheckpointError
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
@@ -13,11 +13,9 @@ from fpo_pilot.learn.denoising_policy import DenoisingPolicy
 from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import part
-from fpo_pilot.specs.training import DppoSpec, FpoSpec, TrainingSpec
+from fpo_pilot.specs.training import DppoSpec, FpoSpec, TrainingSpec, training_spec_of
 
 TrainedPolicy = FlowPolicy | DenoisingPolicy | GaussianPolicy
-
-_ADAPTER: TypeAdapter[TrainingSpec] = TypeAdapter(TrainingSpec)
 
 
 def build_policy(
@@ -45,7 +43,7 @@ def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.devic
     path = checkpoint_path(run_dir, which)
     tensors, facts = read_checkpoint(path, device=device)
     try:
-        spec = _ADAPTER.validate_python(facts["spec"])
+        spec = training_spec_of(facts["spec"])
         policy = build_policy(spec, int(facts["observation_size"]), int(facts["action_size"])).to(device)
         policy.load_state_dict(part(tensors, "policy."))
     except (ValidationError, KeyError, RuntimeError) as problem:

@@ -18,9 +18,8 @@ from fpo_pilot.flow import Method, VelocityNetwork, integrate
 from fpo_pilot.learn.losses import surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.learn.velocity_policy import velocity_modes, velocity_network
 from fpo_pilot.specs.training import DppoSpec
-
-NOISE_SCALES = (0.0, 0.5, 1.0)
 
 
 class DenoisingPolicy(nn.Module):
@@ -44,15 +43,7 @@ class DenoisingPolicy(nn.Module):
         self.action_size = action_size
         self.tuned = spec.flow_steps if spec.tuned_steps is None else min(spec.tuned_steps, spec.flow_steps)
         self.normaliser = Normaliser(observation_size)
-        self.network = VelocityNetwork(
-            observation_size,
-            action_size,
-            width=spec.actor.width,
-            depth=spec.actor.depth,
-            frequencies=spec.time_frequencies,
-            output_scale=spec.output_scale,
-            generator=generator,
-        )
+        self.network = velocity_network(observation_size, action_size, spec, generator)
         self.frozen: VelocityNetwork | None = None
         if self.tuned < spec.flow_steps:
             self.frozen = copy.deepcopy(self.network).requires_grad_(False)
@@ -136,8 +127,7 @@ class DenoisingPolicy(nn.Module):
 
     def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
         """List the deployment noise scales to choose from; the steps themselves add none."""
-        count = self.spec.flow_steps if steps is None else steps
-        return tuple(Deployment(noise_scale=scale, method=method, steps=count) for scale in NOISE_SCALES)
+        return velocity_modes(self.spec, method, steps)
 
 
 def chain_clips(clip: float, base: float, steps: int) -> Tensor:

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss, integrate, log_density
+from fpo_pilot.flow import Method, flow_matching_loss, integrate, log_density
 from fpo_pilot.flow.integrators import integrate_field
 from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.learn.velocity_policy import velocity_modes, velocity_network
 from fpo_pilot.specs.training import FpoSpec
-
-NOISE_SCALES = (0.0, 0.5, 1.0)
 
 
 class FlowPolicy(nn.Module):
@@ -39,15 +38,7 @@ class FlowPolicy(nn.Module):
         self.spec = spec
         self.action_size = action_size
         self.normaliser = Normaliser(observation_size)
-        self.network = VelocityNetwork(
-            observation_size,
-            action_size,
-            width=spec.actor.width,
-            depth=spec.actor.depth,
-            frequencies=spec.time_frequencies,
-            output_scale=spec.output_scale,
-            generator=generator,
-        )
+        self.network = velocity_network(observation_size, action_size, spec, generator)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
@@ -132,5 +123,4 @@ class FlowPolicy(nn.Module):
 
     def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
         """List the deployment noise scales to choose from; zero is not always best (several modes need noise)."""
-        count = self.spec.flow_steps if steps is None else steps
-        return tuple(Deployment(noise_scale=scale, method=method, steps=count) for scale in NOISE_SCALES)
+        return velocity_modes(self.spec, method, steps)

@@ -47,11 +47,10 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
     outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
     outside = outside if outside.ndim == 1 else outside.mean(dim=-1)
     now = policy.replay(obs, trace)
-    other = policy.sample(obs, trace["start"].roll(1, dims=0), 1.0)
+    other = policy.replay(obs, {name: value.roll(1, dims=0) for name, value in trace.items()})
     missing = torch.full_like(ratio.mean(), torch.nan)
-    mean_form = policy.sample(obs, trace["start"], 1.0)
     found = {
-        "spread": ((mean_form - other).square().mean(dim=0) / 2.0).sqrt().mean(),
+        "spread": ((now - other).square().mean(dim=0) / 2.0).sqrt().mean(),
         "action_change": (now - action).square().sum(dim=-1).mean(),
         "clip_fraction_good": _mean_where(outside, advantage > 0),
         "clip_fraction_bad": _mean_where(outside, advantage <= 0),

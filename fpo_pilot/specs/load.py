@@ -19,19 +19,13 @@ from fpo_pilot.specs.findings import Finding, dotted
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.repair import checked
 from fpo_pilot.specs.safety import SafetySpec
-from fpo_pilot.specs.training import GYM_TASKS, Common, DppoSpec, FpoSpec, GaussianPpoSpec, TrainingFile, TrainingSpec
+from fpo_pilot.specs.training import GYM_TASKS, Common, TrainingFile, TrainingSpec, training_spec_of
 
 Model = TypeVar("Model", bound=BaseModel)
 Algorithm = Literal["fpo", "fpo_plus_plus", "dppo", "gaussian_ppo"]
 ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo")
 GYM = "gym:"
 """Marks the name of an environment of Gymnasium where a plant could stand."""
-_CLASSES: dict[str, type[FpoSpec] | type[DppoSpec] | type[GaussianPpoSpec]] = {
-    "fpo": FpoSpec,
-    "fpo_plus_plus": FpoSpec,
-    "dppo": DppoSpec,
-    "gaussian_ppo": GaussianPpoSpec,
-}
 
 
 def load_plant_spec(name_or_path: str | Path) -> PlantSpec:
@@ -97,8 +91,8 @@ def load_training_spec(plant_name_or_path: str | Path, algorithm: Algorithm = "f
     """
     from fpo_pilot.specs.training_rules import training_findings
 
-    if algorithm not in _CLASSES:
-        raise SpecError("algorithm", algorithm, f"one of {', '.join(_CLASSES)}", "Choose one of them.")
+    if algorithm not in ALGORITHMS:
+        raise SpecError("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}", "Choose one of them.")
     shared: dict[str, object] = {}
     file = find_beside(find_plant(plant_name_or_path), "train.yaml")
     if file is not None:
@@ -108,7 +102,7 @@ def load_training_spec(plant_name_or_path: str | Path, algorithm: Algorithm = "f
                 return entry
         for first in entries[:1]:
             shared = {name: getattr(first, name) for name in Common.model_fields if name in first.model_fields_set}
-    return _CLASSES[algorithm].model_validate(shared | {"algorithm": algorithm})
+    return training_spec_of(shared | {"algorithm": algorithm})
 
 
 def gym_training_spec(algorithm: Algorithm) -> TrainingSpec:
@@ -117,7 +111,7 @@ def gym_training_spec(algorithm: Algorithm) -> TrainingSpec:
     The environments step one after the other, so there are few of them and their rollouts are long; and few of them
     are evaluated during training.
     """
-    return _CLASSES[algorithm].model_validate({"algorithm": algorithm} | GYM_TASKS)
+    return training_spec_of({"algorithm": algorithm} | GYM_TASKS)
 
 
 def load_evaluation_spec(plant: str | Path | PlantSpec) -> EvaluationSpec:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from fpo_pilot.specs.base import Fraction, NonNegative, Positive, Spec
 
@@ -165,6 +166,18 @@ class GaussianPpoSpec(Common):
 
 
 TrainingSpec = Annotated[FpoSpec | DppoSpec | GaussianPpoSpec, Field(discriminator="algorithm")]
+
+
+_ADAPTER: TypeAdapter[TrainingSpec] = TypeAdapter(TrainingSpec)
+
+
+def training_spec_of(data: Mapping[str, Any]) -> TrainingSpec:
+    """Read a training spec of any algorithm; its ``algorithm`` says of which.
+
+    Raises:
+        ValidationError: of pydantic, a field is missing, unknown or wrong.
+    """
+    return _ADAPTER.validate_python(dict(data))
 
 
 class TrainingFile(Spec):

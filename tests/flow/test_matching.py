@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fpo_pilot.errors import PolicyError
-from fpo_pilot.flow import flow_matching_loss, interpolate, target_velocity
+from fpo_pilot.flow import flow_matching_loss, path_point
 
 
 def half_point(obs: Tensor, x: Tensor, time: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def test_noise_weighting_is_the_error_of_the_noise_that_the_velocity_implies(tim
     action, velocity = (torch.randn(1, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     noise = torch.randn(1, 1, 3, generator=generator, dtype=torch.float64)
     moment = torch.full((1, 1), time, dtype=torch.float64)
-    implied = interpolate(noise, action[:, None], moment) - time * velocity
+    implied = path_point(noise, action[:, None], moment)[0] - time * velocity
     got = flow_matching_loss(
         lambda obs, x, t: velocity.expand_as(x), OBS, action, noise, moment, weighting="noise", reduction="sum"
     )
@@ -55,11 +55,10 @@ def test_noise_weighting_is_the_error_of_the_noise_that_the_velocity_implies(tim
 
 def test_the_path_begins_at_the_noise_and_ends_at_the_action() -> None:
     noise, action = torch.randn(4, 2), torch.randn(4, 2)
-    assert torch.equal(interpolate(noise, action, torch.zeros(4)), noise)
-    torch.testing.assert_close(interpolate(noise, action, torch.ones(4)), action)
-    torch.testing.assert_close(
-        interpolate(noise, action, torch.full((4,), 0.25)) + 0.75 * target_velocity(noise, action), action
-    )
+    assert torch.equal(path_point(noise, action, torch.zeros(4))[0], noise)
+    torch.testing.assert_close(path_point(noise, action, torch.ones(4))[0], action)
+    point, velocity = path_point(noise, action, torch.full((4,), 0.25))
+    torch.testing.assert_close(point + 0.75 * velocity, action)
 
 
 def test_a_velocity_that_knows_the_action_has_no_loss() -> None:
