@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,7 +36,7 @@ def run_compare(
     as_json: bool,
 ) -> int:
     """Train and score what is missing, then print and write what was found."""
-    from fpo_pilot.evaluate.comparison import Budget, Job, variant_spec
+    from fpo_pilot.evaluate.comparison import Budget, Job, random_score, variant_spec
 
     if not tasks or not algorithms:
         raise TrainingError("compare: found no task or no algorithm, expected at least one of each. Name them.")
@@ -47,13 +47,18 @@ def run_compare(
     # seed by seed, so that an interrupted comparison has all algorithms on equal terms
     jobs = [Job(task, variant, seed) for seed in range(seeds) for task in tasks for variant in algorithms]
     runs, curves = run_jobs(jobs, out, budget, processes=processes, quiet=as_json)
-    floors = random_floors(tasks, out, budget)
-    for name, frame in {RUNS: runs, CURVES: curves, FLOORS: floors}.items():
-        write_table_atomic(out / name, pa.Table.from_pandas(frame, preserve_index=False))
-    floor = dict(zip(floors["task"], floors["random"], strict=True))
-    written = write_summary(runs, curves, floor, out)
+    floors = {task: random_score(task, budget) for task in tasks}
+    chance = [{"task": task, "random": score} for task, score in floors.items()]
+    tables = {
+        RUNS: pa.Table.from_pandas(runs, preserve_index=False),
+        CURVES: pa.Table.from_pandas(curves, preserve_index=False),
+        FLOORS: pa.Table.from_pylist(chance),
+    }
+    for name, rows in tables.items():
+        write_table_atomic(out / name, rows)
+    written = write_summary(runs, curves, floors, out)
     if as_json:
-        say_json({"runs": runs.to_dict("records"), "random": floors.to_dict("records")})
+        say_json({"runs": runs.to_dict("records"), "random": chance})
         return 0
     show_comparison(runs, floors)
     for path in (out / RUNS, out / CURVES, out / FLOORS, *written):
@@ -93,20 +98,10 @@ def run_jobs(
     return runs, curves
 
 
-def random_floors(tasks: Sequence[str], out: Path, budget: Budget) -> pd.DataFrame:
-    """Return the mean return of random actions on each task."""
-    import pandas as pd
-
-    from fpo_pilot.evaluate.comparison import random_score
-
-    return pd.DataFrame([{"task": task, "random": random_score(task, budget)} for task in tasks])
-
-
-def show_comparison(runs: pd.DataFrame, floors: pd.DataFrame) -> None:
+def show_comparison(runs: pd.DataFrame, floors: Mapping[str, float]) -> None:
     """Print mean and 95 % interval over seeds of the deployed policies, with what random actions get."""
     from fpo_pilot.evidence import student_interval
 
-    floor = dict(zip(floors["task"], floors["random"], strict=True))
     lines: list[tuple[str, ...]] = []
     for (task, algorithm), group in runs[runs["deployed"]].groupby(["task", "algorithm"], sort=True):
         mean, low, high = student_interval(group["score"].to_numpy())
@@ -114,7 +109,16 @@ def show_comparison(runs: pd.DataFrame, floors: pd.DataFrame) -> None:
         scales = ", ".join(f"{scale:g}" for scale in group["noise_scale"])
         seconds = f"{group['seconds'].mean():.0f}"
         lines.append(
-            (str(task), str(algorithm), str(len(group)), f"{mean:.4g}", interval, scales, f"{floor[task]:.4g}", seconds)
+            (
+                str(task),
+                str(algorithm),
+                str(len(group)),
+                f"{mean:.4g}",
+                interval,
+                scales,
+                f"{floors[str(task)]:.4g}",
+                seconds,
+            )
         )
     columns = ("task", "algorithm", "seeds", "return", "95 % interval", "noise scale of each", "random", "s a run")
     table("comparison: mean return as deployed, over seeds", columns, lines)

@@ -61,44 +61,45 @@ def run_tune(task: str, algorithm: str, *, trials: int, steps: int | None, out: 
 def search(
     task: str, algorithm: str, budget: Budget, *, trials: int, out: Path, seed: int, quiet: bool
 ) -> list[dict[str, Any]]:
-    """Return a row a trial; Optuna's sampler is told the finished ones first, so that a search can be taken up."""
+    """Return a row a trial; a search that is taken up asks and tells the finished trials again, so that it goes on alike."""
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    knobs = {**SHARED, **OWN[algorithm]}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    space = {name: optuna.distributions.CategoricalDistribution(values) for name, values in knobs.items()}
+    space = {
+        name: optuna.distributions.CategoricalDistribution(values)
+        for name, values in {**SHARED, **OWN[algorithm]}.items()
+    }
     rows: list[dict[str, Any]] = read_parquet(out / FILE).to_pylist() if (out / FILE).exists() else []
     with progress(f"tune {algorithm}", trials, quiet=quiet) as report:
         for index in range(trials):
-            if index < len(rows):
-                row = rows[index]
-                study.ask(space)  # so that the sampler's random numbers go on where they were
-            else:
-                chosen = {} if index == 0 else study.ask(space).params
-                row = _trial(task, algorithm, chosen, budget, out, seed, index)
-                rows.append(row)
-                write_table_atomic(out / FILE, pa.Table.from_pylist(rows))
-            params = {name: values[int(row[name])] for name, values in knobs.items() if row[name] >= 0}
-            if len(params) == len(knobs):
-                study.add_trial(
-                    optuna.trial.create_trial(params=params, distributions=space, value=float(row["score"]))
+            asked = None if index == 0 else study.ask(space)  # the first is the spec as it stands
+            variant = _variant(algorithm, {} if asked is None else asked.params)
+            if index < len(rows) and rows[index]["settings"] != variant:
+                raise TrainingError(
+                    f"{out / FILE}: found the trials of another search, expected {variant} as number {index}. "
+                    "Name another folder, or the seed that it began with."
                 )
+            if index >= len(rows):
+                rows.append(_trial(task, variant, budget, out, seed, index))
+                write_table_atomic(out / FILE, pa.Table.from_pylist(rows))
+            if asked is not None:
+                study.tell(asked, float(rows[index]["score"]))
             report(index + 1, f"best {max(float(one['score']) for one in rows):.4g}")
     return rows[:trials]
 
 
-def _trial(
-    task: str, algorithm: str, chosen: Mapping[str, object], budget: Budget, out: Path, seed: int, index: int
-) -> dict[str, Any]:
-    """Train and score one setting; a knob that is as in the spec has index −1."""
+def _variant(algorithm: str, changes: Mapping[str, object]) -> str:
+    """Return settings as ``fpo-pilot train --algorithm`` takes them."""
+    listed = ",".join(f"{name}={value}" for name, value in changes.items())
+    return f"{algorithm}:{listed}" if listed else algorithm
+
+
+def _trial(task: str, variant: str, budget: Budget, out: Path, seed: int, index: int) -> dict[str, Any]:
+    """Train and score one setting."""
     from fpo_pilot.evaluate.comparison import Job, run_job
 
-    changes = ",".join(f"{name}={value}" for name, value in chosen.items())
-    variant = f"{algorithm}:{changes}" if changes else algorithm
     deployed = next(row for row in run_job(Job(task, variant, seed), out, budget) if row["deployed"])
-    knobs = {**SHARED, **OWN[algorithm]}
-    columns = {name: knobs[name].index(chosen[name]) if name in chosen else -1 for name in knobs}
-    return {"trial": index, "settings": variant, "score": deployed["score"], "seconds": deployed["seconds"], **columns}
+    return {"trial": index, "settings": variant, "score": deployed["score"], "seconds": deployed["seconds"]}
 
 
 def _optuna() -> Any:
