@@ -11,11 +11,14 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from results_page import PAGE, missing, put
 
 from fpo_pilot.commands.compare import run_jobs
+from fpo_pilot.commands.comparison_summary import best_means
 from fpo_pilot.commands.console import note
 from fpo_pilot.evaluate.comparison import Budget, Job, random_score
 from fpo_pilot.evidence import stratified_bootstrap
+from fpo_pilot.evidence.comparison_tables import normalise_table
 
 FOLDER = Path(__file__).resolve().parent
 RUNS = FOLDER / "ablation-runs.parquet"
@@ -61,12 +64,10 @@ def collect(runs_dir: Path, seeds: int, processes: int) -> pd.DataFrame:
     runs = pd.read_parquet(RUNS) if RUNS.exists() else pd.DataFrame()
     for seed in range(seeds):
         for task, budget in BUDGETS.items():
-            known = set() if runs.empty else set(runs[["task", "algorithm", "seed"]].itertuples(index=False, name=None))
-            jobs = [Job(task, variant(setting), seed) for setting in settings()]
-            missing = [job for job in jobs if (job.task, job.variant, job.seed) not in known]
-            if missing:
-                note(f"{task}, seed {seed}: {len(missing)} runs")
-                more, _ = run_jobs(missing, runs_dir, budget, processes=processes, quiet=False)
+            jobs = missing([Job(task, variant(setting), seed) for setting in settings()], runs)
+            if jobs:
+                note(f"{task}, seed {seed}: {len(jobs)} runs")
+                more, _ = run_jobs(jobs, runs_dir, budget, processes=processes, quiet=False)
                 runs = pd.concat([runs, more[more["deployed"]]], ignore_index=True)
                 runs.to_parquet(RUNS, index=False)
     return runs
@@ -75,12 +76,11 @@ def collect(runs_dir: Path, seeds: int, processes: int) -> pd.DataFrame:
 def normalised(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with 0 for random actions and 1 for the best setting of a task, and a column a factor."""
     floors = {task: random_score(task, budget) for task, budget in BUDGETS.items()}
-    best = runs.groupby(["task", "algorithm"])["score"].mean().groupby("task").max()
-    scores = [(r.score - floors[r.task]) / (best[r.task] - floors[r.task]) for r in runs.itertuples()]
+    scored = normalise_table(runs, floors, {str(task): float(best) for task, best in best_means(runs).items()})
     factors = pd.DataFrame(
         [dict(part.split("=") for part in name.removeprefix("fpo:").split(",")) for name in runs["algorithm"]]
     )
-    return pd.concat([runs[["task", "seed", "algorithm"]].assign(score=scores), factors], axis=1)
+    return pd.concat([scored[["task", "seed", "algorithm", "score"]], factors], axis=1)
 
 
 def level_lines(runs: pd.DataFrame) -> list[str]:
@@ -119,13 +119,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     options = parser.parse_args()
     runs = normalised(collect(options.runs, options.seeds, options.processes))
-    page = FOLDER.parent / "results.md"
-    text = page.read_text("utf-8")
-    begin, end = "<!-- ablation: begin -->", "<!-- ablation: end -->"
-    start, stop = text.index(begin) + len(begin), text.index(end)
     lines = [*level_lines(runs), "", *setting_lines(runs), "", "Command: `make study`."]
-    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
-    note(f"wrote {RUNS} and {page}")
+    put("ablation", lines)
+    note(f"wrote {RUNS} and {PAGE}")
 
 
 if __name__ == "__main__":

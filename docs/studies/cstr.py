@@ -13,18 +13,18 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
+from results_page import PAGE, put
 
 from fpo_pilot.commands.console import note
 from fpo_pilot.commands.evaluate import evaluate_run
 from fpo_pilot.commands.train import train_run
+from fpo_pilot.evidence import student_interval
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.specs import load_training_spec
 
 PLANT = "cstr"
 ALGORITHMS = ("fpo", "gaussian_ppo")
 FOLDER = Path(__file__).resolve().parent
-BEGIN, END = "<!-- cstr: begin -->", "<!-- cstr: end -->"
 
 
 def one_run(algorithm: str, seed: int, runs: Path) -> list[dict[str, object]]:
@@ -70,8 +70,8 @@ def interval(costs: pd.Series) -> str:
     each = ", ".join(f"{value:.1f}" for value in values)
     if len(values) < 2 or values.std() == 0:
         return f"{values.mean():.2f} | none: deterministic | {each}"
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():.2f} | {values.mean() - half:.2f} to {values.mean() + half:.2f} | {each}"
+    mean, low, high = student_interval(values)
+    return f"{mean:.2f} | {low:.2f} to {high:.2f} | {each}"
 
 
 def write_table(frame: pd.DataFrame, command: str) -> None:
@@ -98,10 +98,7 @@ def write_table(frame: pd.DataFrame, command: str) -> None:
         "",
         f"Command: `{command}`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}.",
     ]
-    page = FOLDER.parent / "results.md"
-    text = page.read_text("utf-8")
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[end:], "utf-8")
+    put("cstr", lines)
 
 
 def main() -> None:
@@ -117,7 +114,7 @@ def main() -> None:
     frame = pd.DataFrame(rows)
     frame.to_parquet(FOLDER / "cstr.parquet", index=False)
     write_table(frame, "make study")
-    note(f"wrote {FOLDER / 'cstr.parquet'} and {FOLDER.parent / 'results.md'}")
+    note(f"wrote {FOLDER / 'cstr.parquet'} and {PAGE}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from results_page import PAGE, missing, put
 
 from fpo_pilot.commands.compare import run_jobs
 from fpo_pilot.commands.comparison_summary import IMPROVEMENT, SUMMARY, write_summary
@@ -56,11 +57,10 @@ def collect(
     )
     for task in tasks:
         budget = BUDGETS[task]
-        known = set() if runs.empty else set(runs[["task", "algorithm", "seed"]].itertuples(index=False, name=None))
-        missing = [job for job in jobs_of(task, seeds) if (job.task, job.variant, job.seed) not in known]
-        if missing:
-            note(f"{task}: {len(missing)} runs")
-            more, learned = run_jobs(missing, runs_dir, budget, processes=processes, quiet=False)
+        jobs = missing(jobs_of(task, seeds), runs)
+        if jobs:
+            note(f"{task}: {len(jobs)} runs")
+            more, learned = run_jobs(jobs, runs_dir, budget, processes=processes, quiet=False)
             runs, curves = pd.concat([runs, more], ignore_index=True), pd.concat([curves, learned], ignore_index=True)
         if floors.empty or task not in set(floors["task"]):
             floor = pd.DataFrame([{"task": task, "random": random_score(task, budget)}])
@@ -147,15 +147,6 @@ def sampler_lines(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def put(mark: str, lines: list[str]) -> None:
-    """Put lines between the marks of a section in docs/results.md."""
-    page = FOLDER.parent / "results.md"
-    text = page.read_text("utf-8")
-    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    start, stop = text.index(begin) + len(begin), text.index(end)
-    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
-
-
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,7 +167,7 @@ def main() -> None:
     floor = dict(zip(floors["task"], floors["random"], strict=True))
     write_summary(runs[runs["task"].isin(full)], curves[curves["task"].isin(full)], floor, folder)
     put("family-summary", summary_lines(folder))
-    note(f"wrote {RUNS}, {CURVES}, {folder} and {FOLDER.parent / 'results.md'}")
+    note(f"wrote {RUNS}, {CURVES}, {folder} and {PAGE}")
 
 
 if __name__ == "__main__":

@@ -103,14 +103,7 @@ def sample_efficiency_figure(
     """
     labels = _labels(_names(table, order, ("steps", "score")))
     series = _series(table, labels, "steps", "score", scale=1e-3)
-    return Figure(
-        id="comparison-samples",
-        caption=_with_facts("comparison.samples_caption", table),
-        description=say("comparison.samples_description", count=len(series)),
-        drawing=Panels(say("figure.steps"), (Panel(say("comparison.score"), series),)),
-        sources=sources,
-        notes=(*_curve_notes(), *_one_seed(table, labels), *notes),
-    )
+    return _learning_figure("samples", table, labels, series, say("figure.steps"), sources, notes)
 
 
 def wall_clock_figure(
@@ -132,11 +125,24 @@ def wall_clock_figure(
     labels = _labels(_names(table, order, ("seconds", "score")))
     unit, seconds = _time_unit(float(table["seconds"].max()))
     series = _series(table, labels, "seconds", "score", scale=1.0 / seconds)
+    return _learning_figure("clock", table, labels, series, say("comparison.seconds", unit=unit), sources, notes)
+
+
+def _learning_figure(
+    name: str,
+    table: pd.DataFrame,
+    labels: dict[str, Phrase],
+    series: tuple[Series, ...],
+    axis: Phrase,
+    sources: tuple[Source, ...],
+    notes: tuple[Phrase, ...],
+) -> Figure:
+    """A figure of scores over ``axis``, whose texts are under ``comparison.NAME_…``."""
     return Figure(
-        id="comparison-clock",
-        caption=_with_facts("comparison.clock_caption", table),
-        description=say("comparison.clock_description", count=len(series)),
-        drawing=Panels(say("comparison.seconds", unit=unit), (Panel(say("comparison.score"), series),)),
+        id=f"comparison-{name}",
+        caption=_with_facts(f"comparison.{name}_caption", table),
+        description=say(f"comparison.{name}_description", count=len(series)),
+        drawing=Panels(axis, (Panel(say("comparison.score"), series),)),
         sources=sources,
         notes=(*_curve_notes(), *_one_seed(table, labels), *notes),
     )
