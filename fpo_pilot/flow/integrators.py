@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fpo_pilot.errors import PolicyError
-from fpo_pilot.flow.velocity import Field, Velocity, condition
+from fpo_pilot.flow.velocity import Field, Velocity, condition, schedule
 
 Method = Literal["euler", "midpoint", "heun", "rk4", "adaptive"]
 
@@ -113,22 +114,21 @@ def integrate_field(
     if tableau.lower is not None:
         return _adaptive(field, x0, tableau, steps, rtol, atol, max_steps)
     size = 1.0 / steps
-    times = stage_times(tableau, steps, x0)
+    fields = schedule(field, stage_times(method, steps), x0)
     x = x0
     for k in range(steps):
         slopes: list[Tensor] = []
         for stage, row in enumerate(tableau.matrix):
             point = _combine(x, size, row, slopes)
-            slopes.append(field(point, times[k * len(tableau.nodes) + stage]))
+            slopes.append(fields[k * len(tableau.nodes) + stage](point))
         x = _combine(x, size, tableau.weights, slopes)
     return x
 
 
-def stage_times(tableau: Tableau, steps: int, like: Tensor) -> Sequence[Tensor]:
-    """Return the times of all stages of all steps in order, each of shape ``[1, …]`` to broadcast against ``like``."""
-    values = [(k + node) / steps for k in range(steps) for node in tableau.nodes]
-    ones = (1,) * (like.ndim - 1)
-    return torch.tensor(values, dtype=like.dtype, device=like.device).reshape(len(values), *ones).unbind(0)
+@lru_cache(maxsize=64)
+def stage_times(method: Method, steps: int) -> tuple[float, ...]:
+    """Return the times of all stages of all steps in order."""
+    return tuple((k + node) / steps for k in range(steps) for node in TABLEAUS[method].nodes)
 
 
 def _combine(x: Tensor, size: float | Tensor, row: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fpo_pilot.flow.embedding import embed_time
-from fpo_pilot.flow.velocity import Field
 
 
 class VelocityNetwork(nn.Module):
@@ -60,7 +61,7 @@ class VelocityNetwork(nn.Module):
         self.weights = nn.ParameterList([weight(size, width, width) for size in sizes])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(size, device=device)) for size in (width, *sizes)])
 
-    def condition(self, obs: Tensor) -> Field:
+    def condition(self, obs: Tensor) -> ConditionedField:
         """Return the field at ``obs`` ``[..., O]``; leading dimensions broadcast against those of the points."""
         return self.field(self.observe(obs))
 
@@ -68,32 +69,80 @@ class VelocityNetwork(nn.Module):
         """Return the observation's part of the first layer, ``[..., H]``."""
         return functional.linear(obs, _like(self.observation_weight, obs), _like(self.biases[0], obs))
 
-    def field(self, features: Tensor) -> Field:
+    def field(self, features: Tensor) -> ConditionedField:
         """Return the field of features ``[..., H]`` that :meth:`observe` gave."""
-
-        def at(x: Tensor, time: Tensor) -> Tensor:
-            embedding = embed_time(time, self.frequencies)
-            weight = _like(self.draw_weight, x)
-            if time.shape == x.shape[:-1]:  # each point has a time of its own
-                return self._rest(functional.linear(torch.cat((x, embedding), dim=-1), weight) + features)
-            point, moment = weight[:, : self.action_size], weight[:, self.action_size :]
-            return self._rest(functional.linear(x, point) + (features + functional.linear(embedding, moment)))
-
-        return at
+        return ConditionedField(self, features)
 
     def forward(self, obs: Tensor, x: Tensor, time: Tensor) -> Tensor:
         """Return the velocity ``[..., A]`` at ``obs`` ``[..., O]``, ``x`` ``[..., A]``, ``time`` ``[...]``."""
         velocity: Tensor = self.condition(obs)(x, time)
         return velocity
 
-    def _rest(self, hidden: Tensor) -> Tensor:
-        """Apply all but the first linear layer; in place where no gradient is asked for."""
+    def layers(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return weights and biases of all layers but the first, in the type of ``like``."""
+        pairs = zip(self.weights, list(self.biases)[1:], strict=True)
+        return [(_like(weight, like), _like(bias, like)) for weight, bias in pairs]
+
+    def first_layer(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first layer's weights of points ``[H, A]`` and of the time embedding ``[H, 2F]``."""
+        weight = _like(self.draw_weight, like)
+        return weight[:, : self.action_size], weight[:, self.action_size :]
+
+
+class ConditionedField:
+    """The field of a network at given observations; a sampler that knows its times beforehand asks for :meth:`schedule`.
+
+    Args:
+        network: whose field.
+        features: ``[..., H]``, the observation's part of the first layer.
+    """
+
+    def __init__(self, network: VelocityNetwork, features: Tensor) -> None:
+        self._network = network
+        self._features = features
+
+    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+        """Return the velocity ``[..., A]`` at ``x`` ``[..., A]`` and ``time``, one a point or one that broadcasts."""
+        network = self._network
+        embedding = embed_time(time, network.frequencies)
+        if time.shape == x.shape[:-1]:  # each point has a time of its own
+            weight = _like(network.draw_weight, x)
+            hidden = functional.linear(torch.cat((x, embedding), dim=-1), weight) + self._features
+        else:
+            point, moment = network.first_layer(x)
+            hidden = functional.linear(x, point) + (self._features + functional.linear(embedding, moment))
         in_place = not torch.is_grad_enabled()
-        for weight, bias in zip(self.weights, list(self.biases)[1:], strict=True):
-            hidden = functional.linear(
-                functional.silu(hidden, inplace=in_place), _like(weight, hidden), _like(bias, hidden)
-            )
-        return hidden.mul_(self.output_scale) if in_place else hidden * self.output_scale
+        for weight, bias in network.layers(x):
+            hidden = functional.linear(functional.silu(hidden, inplace=in_place), weight, bias)
+        return hidden.mul_(network.output_scale) if in_place else hidden * network.output_scale
+
+    def schedule(self, times: tuple[float, ...], like: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """Return the field of points ``[B, A]``, such as ``like``, at each of ``times``: all else is done here.
+
+        A sampler takes many small steps, so that each operation spared counts: weights are transposed and scaled once.
+        """
+        network = self._network
+        point, moment = network.first_layer(like)
+        point = point.T
+        moments = functional.linear(_embeddings(times, network.frequencies, like.dtype, like.device), moment)
+        layers = [(weight.T, bias) for weight, bias in network.layers(like)]
+        layers[-1] = (layers[-1][0] * network.output_scale, layers[-1][1] * network.output_scale)
+        in_place = not torch.is_grad_enabled()
+
+        def field(moment: Tensor, x: Tensor) -> Tensor:
+            hidden = torch.addmm(self._features + moment, x, point)
+            for weight, bias in layers:
+                hidden = torch.addmm(bias, functional.silu(hidden, inplace=in_place), weight)
+            return hidden
+
+        return [partial(field, moment) for moment in moments.unbind(0)]
+
+
+@lru_cache(maxsize=64)
+def _embeddings(times: tuple[float, ...], frequencies: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the embeddings ``[K, 2F]`` of a sampler's times, which are the same at every call."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return embed_time(torch.tensor(times, dtype=dtype, device=device), frequencies)
 
 
 def _like(parameter: Tensor, other: Tensor) -> Tensor:

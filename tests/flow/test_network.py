@@ -71,6 +71,32 @@ def test_the_observation_part_is_computed_once_for_all_steps_and_draws(monkeypat
     assert rows == [4, 4]  # not 4·8
 
 
+def test_a_sampler_that_knows_its_times_gives_what_one_step_at_a_time_gives() -> None:
+    net = network(depth=4)
+    obs, x = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    with torch.inference_mode():
+        integrate(net, obs, x, steps=7)  # fills what is kept between calls
+    scheduled = integrate(net, obs, x, steps=7)
+    expected = x
+    for k in range(7):
+        time = torch.full((5,), k / 7, dtype=torch.float64)
+        expected = expected + net(obs, expected, time) / 7
+    torch.testing.assert_close(scheduled, expected)
+    got = torch.autograd.grad(scheduled.square().sum(), list(net.parameters()))
+    wanted = torch.autograd.grad(expected.square().sum(), list(net.parameters()))
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_times_of_a_sampler_are_embedded_once_for_all_calls(monkeypatch) -> None:
+    net = network()
+    calls: list[Tensor] = []
+    monkeypatch.setattr("fpo_pilot.flow.network.embed_time", lambda t, f: calls.append(t) or embed_time(t, f))
+    for _ in range(3):
+        integrate(net, torch.randn(4, 3), torch.randn(4, 2), method="heun", steps=13)
+    assert len(calls) == 1
+
+
 def test_gradients_equal_those_of_the_whole_layer() -> None:
     net = network()
     obs, x, time = torch.randn(4, 3), torch.randn(4, 6, 2), torch.rand(4, 6)
