@@ -95,7 +95,7 @@ def variant_spec(task: str, variant: str, steps: int | None = None) -> TrainingS
     for field, value in changes.items():
         outer, _, inner = field.partition(".")
         if inner:
-            data[outer] = {**data[outer], inner: value}
+            data[outer] = {**(data[outer] or {}), inner: value}
         else:
             data[outer] = None if value == "none" else value
     if steps is not None:

@@ -18,7 +18,7 @@ from fpo_pilot.flow import Method, VelocityNetwork, integrate
 from fpo_pilot.learn.losses import surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
-from fpo_pilot.learn.velocity_policy import velocity_modes, velocity_network
+from fpo_pilot.learn.velocity_policy import velocity_imitation, velocity_modes, velocity_network
 from fpo_pilot.specs.training import DppoSpec
 
 
@@ -99,6 +99,10 @@ class DenoisingPolicy(nn.Module):
         gain = advantage.unsqueeze(-1) * self.discounts
         objective = surrogate(log_ratio, gain, clip=self.clips, trust_region="ppo")
         return PolicyLoss.of(objective.mean(), log_ratio, clip=self.clips)
+
+    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the flow-matching loss of ``action``."""
+        return velocity_imitation(self.network, self.normaliser(obs), action, self.spec, generator)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

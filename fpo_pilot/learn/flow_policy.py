@@ -17,7 +17,7 @@ from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
-from fpo_pilot.learn.velocity_policy import velocity_modes, velocity_network
+from fpo_pilot.learn.velocity_policy import velocity_imitation, velocity_modes, velocity_network
 from fpo_pilot.specs.training import FpoSpec
 
 
@@ -100,6 +100,10 @@ class FlowPolicy(nn.Module):
         matching = new_loss.mean()
         total = objective.mean() + self.spec.regulariser * matching if self.spec.regulariser else objective.mean()
         return PolicyLoss.of(total, log_ratio, clip=self.spec.clip, cfm_loss=matching.detach())
+
+    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the flow-matching loss of ``action``."""
+        return velocity_imitation(self.network, self.normaliser(obs), action, self.spec, generator)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

@@ -16,6 +16,9 @@ from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
 from fpo_pilot.specs.training import GaussianPpoSpec
 
+_EDGE = 0.995
+"""Actions to be copied are cut here: tanh reaches 1 nowhere."""
+
 
 class GaussianPolicy(nn.Module):
     """Mean and standard deviation from one network; the action is the sample, or its tanh.
@@ -91,6 +94,12 @@ class GaussianPolicy(nn.Module):
         objective = surrogate(log_ratio, advantage, clip=self.spec.clip, trust_region="ppo")
         total = objective.mean() - self.spec.entropy_coefficient * entropy.mean()
         return PolicyLoss.of(total, log_ratio, clip=self.spec.clip)
+
+    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the negative log-likelihood of the u behind ``action``."""
+        mean, std = self.distribution(obs)
+        u = torch.atanh(action.clamp(-_EDGE, _EDGE)) if self.spec.squash else action
+        return (0.5 * ((u - mean) / std).square() + std.log()).sum(dim=-1).mean()
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

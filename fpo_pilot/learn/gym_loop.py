@@ -106,6 +106,12 @@ class GymLoop:
         self._observation = self._tensor(found)
         return self._observation
 
+    def incumbent_action(self) -> Tensor:
+        """Refuse: nobody controls an environment of Gymnasium today."""
+        raise TrainingError(
+            "cloning: found an environment of Gymnasium, expected a plant with an incumbent to copy. Leave cloning out."
+        )
+
     def step(self, action: Tensor) -> Seen:
         """Map ``action`` ``[B, A]`` from [−1, 1] to the limits, cut it there, and act."""
         wanted = action.detach().numpy().astype(np.float64)

@@ -95,6 +95,9 @@ class Interaction(Protocol):
     def reset(self) -> Tensor:
         """Begin new episodes everywhere; return the observation."""
 
+    def incumbent_action(self) -> Tensor:
+        """Return what the controller of today would do now, ``[B, A]`` normalised; at most once before each step."""
+
     def step(self, action: Tensor) -> Seen:
         """Act; where an episode ended, the next one begins."""
 
@@ -120,6 +123,7 @@ class Loop:
         self.correction_penalty = correction_penalty
         plant = simulation.plant
         self.incumbent: Controller = incumbent_controller(plant)
+        self._asked: Tensor | None = None  # what the incumbent wants at this step, once somebody has asked it
         self._low = torch.tensor(plant.action_low, dtype=simulation.dtype, device=simulation.device)
         self._high = torch.tensor(plant.action_high, dtype=simulation.dtype, device=simulation.device)
 
@@ -159,10 +163,21 @@ class Loop:
 
     def reset(self) -> Tensor:
         """Begin new episodes everywhere; return the observation ``[B, O]``."""
+        self._asked = None
         self.incumbent.reset(self.simulation.num_envs)
         if self.shield is not None:
             self.shield.reset()
         return self.simulation.reset()
+
+    def _incumbent(self) -> Tensor:
+        """Ask the incumbent once a step: a PI loop moves on each time it is asked."""
+        if self._asked is None:
+            self._asked = self.incumbent.act(self.simulation.signals(), self.simulation.applied)
+        return self._asked
+
+    def incumbent_action(self) -> Tensor:
+        """Return what the controller of today would do now, ``[B, A]`` normalised float32."""
+        return self.simulation.plant.to_normalised(self._incumbent()).to(torch.float32)
 
     def step(self, action: Tensor) -> Seen:
         """Propose ``action`` ``[B, A]`` (normalised), and let the plants take what the shield makes of it."""
@@ -172,12 +187,12 @@ class Loop:
             shielded = torch.minimum(torch.maximum(proposal, self._low), self._high)
             altered = (shielded != proposal).any(dim=-1)
         else:
-            asked = self.incumbent.act(sim.signals(), sim.applied)
-            context = ShieldContext.read(sim, fallback=asked, period=sim.plant.period)
+            context = ShieldContext.read(sim, fallback=self._incumbent(), period=sim.plant.period)
             verdict = self.shield(context, proposal)
             shielded, altered = verdict.action, verdict.altered(proposal)
         correction = ((shielded - proposal) / (self._high - self._low)).square().sum(dim=-1)
         transition = sim.step(shielded)
+        self._asked = None
         done = transition.terminated | transition.truncated
         self.incumbent.reset(sim.num_envs, done)
         if self.shield is not None:

@@ -86,6 +86,10 @@ class Policy(Protocol):
         """Return what is to be minimised on a minibatch; ``advantage`` ``[B]`` is normalised."""
         ...
 
+    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a scalar whose minimum makes the policy act as ``action`` ``[B, A]`` shows at ``obs`` ``[B, O]``."""
+        ...
+
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
     ) -> Tensor:

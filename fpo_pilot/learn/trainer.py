@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fpo_pilot.errors import CheckpointError
 from fpo_pilot.learn.build import TrainedPolicy, build_policy
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from fpo_pilot.learn.cloning import clone, demonstrate
 from fpo_pilot.learn.constraint import Multiplier
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.denoising_policy import DenoisingPolicy
@@ -31,7 +32,7 @@ from fpo_pilot.learn.update import make_targets, rollout_figures, update
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.shields.verdict import Shield
-from fpo_pilot.specs.training import TrainingSpec
+from fpo_pilot.specs.training import Cloning, TrainingSpec
 
 _WARM_UP = 1000
 """Steps, at most, of the episode that the observation statistics begin with."""
@@ -114,7 +115,7 @@ class _Training:
     """Everything that a training carries from one update to the next; all of it is in a checkpoint."""
 
     def __init__(self, task: Task, spec: TrainingSpec, *, seed: int, device: str) -> None:
-        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(4)]
+        seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(5)]
         self.task, self.spec, self.device = task, spec, device
         self.generator = torch.Generator(device=device).manual_seed(seeds[0])
         self.loop = task.loop(
@@ -135,7 +136,7 @@ class _Training:
         critics = [critic for critic in (self.critic, self.cost_critic) if critic is not None]
         self.optimiser = Optimiser((self._weights, *(FlatNetwork(critic) for critic in critics)), spec)
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
-        self._evaluation_seed = seeds[2]
+        self._evaluation_seed, self._demonstration_seed = seeds[2], seeds[4]
         self._evaluation = task.loop(spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device)
         self.rate_factor = 1.0
         self.recoveries = 0
@@ -161,15 +162,33 @@ class _Training:
         """
         if start_from is not None:
             self._start_from(start_from)
+        elif self.spec.cloning is not None:
+            self._clone(self.spec.cloning)
         else:
             self._evaluation.reset()
             horizon = min(self._evaluation.horizon, _WARM_UP)
             seen = collect(self._evaluation, self.policy, horizon, 1.0, self._evaluation_generator())
             self.policy.normaliser.merge(seen.obs)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
+        self._averaged.vector.data.copy_(self._weights.vector)
         self.loop.reset()
         self._evaluate({}, run_dir)
         self.save(run_dir)
+
+    def _clone(self, settings: Cloning) -> None:
+        """Become the incumbent: observation statistics, policy and critic come from its demonstrations."""
+        loop = self.task.loop(settings.episodes, seed=self._demonstration_seed, device=self.device)
+        shown = demonstrate(
+            loop,
+            loop.horizon,
+            exploration=settings.exploration,
+            reward_scale=self.spec.reward_scale,
+            generator=self.generator,
+        )
+        self.policy.normaliser.merge(shown.obs)
+        clone(self.policy, self.critic, self.optimiser, shown, self.spec, self.generator)
+        if isinstance(self.policy, DenoisingPolicy):
+            self.policy.freeze_beginning()
 
     def _start_from(self, path: Path) -> None:
         """Take policy and observation statistics of another run; the averaged weights begin with them too."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from fpo_pilot.flow import Method, VelocityNetwork
+from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss
 from fpo_pilot.learn.policy import Deployment
 from fpo_pilot.specs.training import DppoSpec, FpoSpec
 
 NOISE_SCALES = (0.0, 0.5, 1.0)
+_DRAWS = 8
+"""Noise and time of a copied action, each time it is seen."""
 
 
 def velocity_network(
@@ -30,3 +33,18 @@ def velocity_modes(spec: FpoSpec | DppoSpec, method: Method, steps: int | None) 
     """List the noise scales to choose from; zero is not always best (several modes need noise)."""
     count = spec.flow_steps if steps is None else steps
     return tuple(Deployment(noise_scale=scale, method=method, steps=count) for scale in NOISE_SCALES)
+
+
+def velocity_imitation(
+    network: VelocityNetwork, seen: Tensor, action: Tensor, spec: FpoSpec | DppoSpec, generator: torch.Generator | None
+) -> Tensor:
+    """Return the flow-matching loss of copying ``action`` ``[B, A]`` at normalised observations, a scalar.
+
+    Times are those at which the sampler of training looks (arXiv 2210.02747, equation 23, for the straight path).
+    """
+    shape = (action.shape[0], _DRAWS, action.shape[1])
+    noise = torch.randn(shape, generator=generator, device=action.device, dtype=action.dtype)
+    grid = torch.randint(0, spec.flow_steps, shape[:2], generator=generator, device=action.device)
+    time = grid.to(action.dtype) / spec.flow_steps
+    path = spec.path if isinstance(spec, FpoSpec) else "straight"
+    return flow_matching_loss(network, seen, action, noise, time, path=path).mean()

@@ -35,6 +35,19 @@ class Constraint(Spec):
     """Bound of the multiplier."""
 
 
+class Cloning(Spec):
+    """Training begins as a copy of the incumbent: a policy fitted to its actions, and a critic to its returns."""
+
+    episodes: Count = 64
+    exploration: NonNegative = 0.1
+    """Standard deviation, in half spans, of noise on what the incumbent does in the demonstrations, though not on what is
+    copied: so the copy learns how to come back from errors of its own (DART, arXiv 1703.09327)."""
+    spread: NonNegative = 0.1
+    """Standard deviation, in half spans, that the copy is given around the incumbent: what never varies learns nothing."""
+    passes: Count = 40
+    minibatch: Count = 256
+
+
 class Common(Spec):
     """What every on-policy algorithm needs."""
 
@@ -75,6 +88,7 @@ class Common(Spec):
     uncertainty_weight: NonNegative = 0.0
     """κ: advantages are weighted by exp(−κ·u/mean u), u the spread of the ensemble at the observation; 0 for none."""
     constraint: Constraint | None = None
+    cloning: Cloning | None = None
     checkpoint_every: Count = 10
 
 
