@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -114,3 +119,42 @@ def test_the_summary_is_of_deployed_scores_from_chance_to_the_best(tmp_path) -> 
     assert write_summary(pd.DataFrame(rows), pd.DataFrame(curves), floors | {"cstr": -5.0}, tmp_path / "none") == []
     one = pd.DataFrame(rows)[lambda frame: frame["algorithm"] == "fpo"]
     assert write_summary(one, pd.DataFrame(curves), floors, tmp_path / "none") == []
+
+
+_PARENT = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from fpo_pilot.commands.compare import end_with
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),))
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 60)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc whether a process lives")
+def test_a_worker_ends_with_the_command_that_started_it(tmp_path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT, "utf-8")
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert _lives(worker)
+        parent.kill()
+    for _ in range(100):
+        if not _lives(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker outlived its command by ten seconds")
+
+
+def _lives(process: int) -> bool:
+    try:
+        text = Path(f"/proc/{process}/stat").read_text("ascii")
+    except FileNotFoundError:
+        return False
+    return text.rsplit(")", 1)[1].split()[0] != "Z"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -78,7 +80,9 @@ def run_jobs(
     rows: list[dict[str, object]] = []
     with (
         progress("compare", len(jobs), quiet=quiet) as report,
-        ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            max_workers=workers, mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)
+        ) as pool,
     ):
         waiting: dict[Future[list[dict[str, object]]], Job] = {}
         # finished ones first: they only have to be scored, and the estimate of the time left is then of the others
@@ -96,6 +100,17 @@ def run_jobs(
     runs = pd.DataFrame(rows).sort_values(["task", "algorithm", "seed", "noise_scale"], ignore_index=True)
     curves = pd.DataFrame([row for job in jobs for row in curve_rows(job, out)])
     return runs, curves
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when ``parent`` does: a worker whose command was killed would train on for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)  # what was trained is in its run folder; there is nobody to clean up for
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def show_comparison(runs: pd.DataFrame, floors: Mapping[str, float]) -> None:

@@ -17,6 +17,7 @@ from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.learn.squash import EDGE, tanh_log_slope
 from fpo_pilot.learn.velocity_policy import velocity_imitation, velocity_modes, velocity_network
 from fpo_pilot.specs.training import FpoSpec
 
@@ -46,7 +47,7 @@ class FlowPolicy(nn.Module):
         spec, batch, draws = self.spec, obs.shape[0], self.spec.samples_per_action
         features = self.network.observe(self.normaliser(obs))  # once for all steps of the sampler and all draws
         start = torch.randn(batch, self.action_size, generator=generator, device=obs.device, dtype=obs.dtype)
-        action = integrate_field(self.network.field(features), start, steps=spec.flow_steps)
+        reached = integrate_field(self.network.field(features), start, steps=spec.flow_steps)
         shape = (batch, draws, self.action_size)
         noise = torch.randn(shape, generator=generator, device=obs.device, dtype=obs.dtype)
         # With the weight t² a draw at t = 0 would have neither loss nor gradient, so it is not drawn.
@@ -55,7 +56,7 @@ class FlowPolicy(nn.Module):
         time = grid.to(obs.dtype) / spec.flow_steps
         loss = field_loss(
             self.network.field(features.unsqueeze(1)),
-            action,
+            reached,
             noise,
             time,
             weighting=spec.weighting,
@@ -63,14 +64,19 @@ class FlowPolicy(nn.Module):
             path=spec.path,
             huber=spec.huber,
         )
-        return action, {"start": start, "noise": noise, "time": time, "old_loss": self._bounded(loss)}
+        trace = {"start": start, "noise": noise, "time": time, "old_loss": self._bounded(loss)}
+        return (reached.tanh(), trace | {"u": reached}) if spec.squash else (reached, trace)
+
+    def _reached(self, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return where the flow ended: the inverse of tanh is never taken."""
+        return trace["u"] if self.spec.squash else action
 
     def flow_loss(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the flow-matching loss of each remembered draw, ``[B, N]``."""
         loss = flow_matching_loss(
             self.network,
             self.normaliser(obs),
-            action,
+            self._reached(action, trace),
             trace["noise"],
             trace["time"],
             weighting=self.spec.weighting,
@@ -103,14 +109,16 @@ class FlowPolicy(nn.Module):
 
     def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the flow-matching loss of ``action``."""
-        return velocity_imitation(self.network, self.normaliser(obs), action, self.spec, generator)
+        end = torch.atanh(action.clamp(-EDGE, EDGE)) if self.spec.squash else action
+        return velocity_imitation(self.network, self.normaliser(obs), end, self.spec, generator)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None
     ) -> Tensor:
         """Return the action that the flow makes of ``scale``·``noise``."""
         count = self.spec.flow_steps if steps is None else steps
-        return integrate(self.network, self.normaliser(obs), scale * noise, method=method, steps=count)
+        reached = integrate(self.network, self.normaliser(obs), scale * noise, method=method, steps=count)
+        return reached.tanh() if self.spec.squash else reached
 
     def replay(self, obs: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the action made now of the noise that was drawn then."""
@@ -119,7 +127,9 @@ class FlowPolicy(nn.Module):
     @torch.no_grad()
     def exact_log_density(self, obs: Tensor, action: Tensor, trace: Mapping[str, Tensor]) -> Tensor:
         """Return the exact log-density of the Euler sampler at ``action``, ``[B]`` float64; a diagnostic, and slow."""
-        return log_density(self.network, self.normaliser(obs), action, steps=self.spec.flow_steps)
+        end = self._reached(action, trace)
+        density = log_density(self.network, self.normaliser(obs), end, steps=self.spec.flow_steps)
+        return density - tanh_log_slope(end.to(density.dtype)) if self.spec.squash else density
 
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""

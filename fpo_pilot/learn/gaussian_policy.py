@@ -14,10 +14,8 @@ from fpo_pilot.learn.losses import surrogate
 from fpo_pilot.learn.network import Perceptron
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.learn.squash import EDGE, tanh_log_slope
 from fpo_pilot.specs.training import GaussianPpoSpec
-
-_EDGE = 0.995
-"""Actions to be copied are cut here: tanh reaches 1 nowhere."""
 
 
 class GaussianPolicy(nn.Module):
@@ -68,7 +66,7 @@ class GaussianPolicy(nn.Module):
         log_std = std.log()
         density = (-0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
         if self.spec.squash:
-            density = density - (2.0 * (math.log(2.0) - u - functional.softplus(-2.0 * u))).sum(dim=-1)
+            density = density - tanh_log_slope(u)
         return density, (0.5 + 0.5 * math.log(2 * math.pi) + log_std).sum(dim=-1)
 
     def _squash(self, u: Tensor) -> Tensor:
@@ -98,7 +96,7 @@ class GaussianPolicy(nn.Module):
     def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the negative log-likelihood of the u behind ``action``."""
         mean, std = self.distribution(obs)
-        u = torch.atanh(action.clamp(-_EDGE, _EDGE)) if self.spec.squash else action
+        u = torch.atanh(action.clamp(-EDGE, EDGE)) if self.spec.squash else action
         return (0.5 * ((u - mean) / std).square() + std.log()).sum(dim=-1).mean()
 
     def sample(

@@ -137,6 +137,8 @@ class FpoSpec(Common):
     """The log ratio is clamped to ± this before ``exp``, with a straight-through gradient."""
     regulariser: NonNegative = 0.0
     """β of the on-line flow-matching regulariser of DiPOD (arXiv 2606.13795): β times the loss on the batch is added."""
+    squash: bool = False
+    """The plant gets the tanh of where the flow ends, as in the published code; otherwise the limits cut it."""
     output_scale: Positive = 0.25
     time_frequencies: Count = 4
 

@@ -14,6 +14,7 @@ SMALL = {"actor": Network(width=16, depth=2)}
 SPECS = [
     FpoSpec(**SMALL),
     FpoSpec(ratio="per_draw", trust_region="aspo", weighting="velocity", reduction="sqrt", loss_bound=20.0, **SMALL),
+    FpoSpec(squash=True, **SMALL),
     GaussianPpoSpec(**SMALL),
     GaussianPpoSpec(squash=False, **SMALL),
 ]
@@ -38,7 +39,7 @@ def test_the_ratio_of_a_policy_to_itself_is_one_and_its_gradient_is_not_zero(spe
     assert sum(p.grad.abs().sum().item() for p in policy.parameters() if p.grad is not None) > 1e-4
 
 
-@pytest.mark.parametrize("spec", SPECS[:3], ids=lambda s: s.algorithm)
+@pytest.mark.parametrize("spec", SPECS[:4], ids=lambda s: s.algorithm)
 def test_a_step_on_a_good_action_raises_its_ratio_and_on_a_bad_one_lowers_it(spec) -> None:
     for sign in (1.0, -1.0):
         policy = made(spec)
@@ -119,3 +120,32 @@ def test_a_flow_policy_that_is_still_is_a_standard_normal() -> None:
     x = torch.tensor([[0.3, -0.4]])
     got = log_density(policy.network, torch.zeros(1, 3), x, steps=10)
     assert got.item() == pytest.approx(-0.5 * (0.09 + 0.16) - math.log(2 * math.pi), abs=1e-6)
+
+
+def test_a_squashed_flow_gives_the_plant_the_tanh_of_where_it_ends() -> None:
+    plain, squashed = made(SPECS[0]), made(SPECS[2])
+    obs, noise = torch.randn(6, 3), torch.randn(6, 2)
+    torch.testing.assert_close(squashed.sample(obs, noise, 1.0), plain.sample(obs, noise, 1.0).tanh())
+    ends, before = plain.act(obs, torch.Generator().manual_seed(4))
+    actions, trace = squashed.act(obs, torch.Generator().manual_seed(4))
+    torch.testing.assert_close(actions, ends.tanh())
+    torch.testing.assert_close(trace["u"], ends)  # what is learned from
+    torch.testing.assert_close(trace["old_loss"], before["old_loss"])
+
+
+def test_the_density_of_a_squashed_flow_is_that_of_actions() -> None:
+    policy = build_policy(FpoSpec(squash=True, **SMALL), 3, 1, generator=torch.Generator().manual_seed(0))
+    actions = torch.linspace(-0.99995, 0.99995, 20_001, dtype=torch.float64)[:, None]
+    density = policy.exact_log_density(
+        torch.zeros(len(actions), 3, dtype=torch.float64), actions, {"u": actions.atanh()}
+    )
+    assert torch.trapezoid(density.exp(), actions[:, 0]).item() == pytest.approx(1.0, abs=2e-3)
+
+
+def test_copies_of_actions_at_the_limits_stay_finite_where_tanh_has_no_inverse() -> None:
+    for spec in (SPECS[2], SPECS[3]):
+        policy = made(spec)
+        loss = policy.imitation_loss(torch.zeros(4, 3), torch.tensor([[1.0, -1.0]]).expand(4, 2), None)
+        loss.backward()
+        assert loss.isfinite()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters())
