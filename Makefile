@@ -43,6 +43,8 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/family.py
 	$(BIN)/python docs/studies/saddle.py
 	$(BIN)/python docs/studies/ablation.py
+	$(BIN)/python docs/studies/noise.py
+	$(BIN)/python docs/studies/constraint.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -39,6 +39,16 @@ BUDGETS = {
 SAMPLERS = FOLDER / "family-samplers.parquet"
 SAMPLED = (("cstr", "fpo", 32), ("jam_clear", "fpo", 1_000), ("gym:Pendulum-v1", "fpo_plus_plus", 32))
 """Task, algorithm and episodes of the sampler report, of seed 0."""
+PUBLISHED = (
+    ("cstr", "SAC, 50,000 steps", -78.3, "PC-Gym; same cost, other budget and method"),
+    ("cstr", "PPO", -515.0, "PC-Gym; same cost, other budget"),
+    ("quad_tank", "PPO, 26,600 steps", -5.29, "PC-Gym; same cost, other budget"),
+    (None, "FPO, clip 0.05", 759.0, "arXiv 2507.21053: ten Control Suite tasks, 2,048 environments on a GPU"),
+    (None, "FPO, clip 0.1", 623.0, "the same"),
+    (None, "Gaussian PPO, tuned", 668.0, "the same"),
+    (None, "DPPO", 653.0, "the same"),
+)
+"""Task, method, return and what stands between it and ours."""
 ONLY = {"swing_up": ("fpo", "gaussian_ppo")}
 """Long runs of the two that are asked for."""
 
@@ -120,6 +130,21 @@ def summary_lines(folder: Path) -> list[str]:
     return lines + [f"| {r.x} | {r.probability:.2f} | {r.low:.2f} to {r.high:.2f} |" for r in against.itertuples()]
 
 
+def published_lines(runs: pd.DataFrame) -> list[str]:
+    """Return published returns with ours beside them; no line is a comparison at the same budget."""
+    lines = [
+        "| task | published | return | ours, return (steps) | comparable? |",
+        "|---|---|---|---|---|",
+    ]
+    for task, method, value, remark in PUBLISHED:
+        own = runs[runs["deployed"] & (runs["task"] == task)]
+        means = own.groupby("algorithm")["score"].mean()
+        found = ", ".join(f"{name} {score:.4g}" for name, score in means.items())
+        ours = f"{found} ({own['steps'].max():,})" if found else "not run: no GPU here"
+        lines.append(f"| {f'`{task}`' if task else 'ten tasks, mean'} | {method} | {value:g} | {ours} | no: {remark} |")
+    return lines
+
+
 def sampler_rows(runs_dir: Path) -> pd.DataFrame:
     """Measure the samplers of three policies whose run folders are here; keep the committed rows of the others."""
     known = pd.read_parquet(SAMPLERS) if SAMPLERS.exists() else pd.DataFrame()
@@ -160,6 +185,7 @@ def main() -> None:
         f"Command: `make study`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}."
     )
     put("family", [*score_lines(runs, floors), "", machine])
+    put("family-published", published_lines(runs))
     put("family-samplers", sampler_lines(sampler_rows(options.runs)))
     put("family-noise", zero_noise_lines(runs))
     full = [task for task in BUDGETS if task not in ONLY and task in set(runs["task"])]
