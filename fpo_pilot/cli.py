@@ -270,6 +270,59 @@ def report(
     raise typer.Exit(run_report(run, tuple(language or ("en", "ja")), pdf=pdf, as_json=json))
 
 
+@app.command()
+def verify(
+    run: Run,
+    public_key: Annotated[
+        Path | None, typer.Option("--pubkey", help="Public key whose signatures the run must have.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="A signature that was kept elsewhere.")
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every page of every table.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare a run with its ledger: 0 intact, 1 changed or incomplete. Needs no torch."""
+    from fpo_pilot.commands.verify import run_verify
+
+    raise typer.Exit(run_verify(run, public_key=public_key, checkpoint=checkpoint, deep=deep, as_json=json))
+
+
+@app.command()
+def sign(
+    run: Run,
+    key: Annotated[Path, typer.Option("--key", help="Private key, made by `fpo-pilot keys new`.")],
+    json: Json = False,
+) -> None:
+    """Sign the ledger of an intact run; the passphrase is asked for, or in FPO_PILOT_PASSPHRASE."""
+    from fpo_pilot.commands.verify import run_sign
+
+    raise typer.Exit(run_sign(run, key, as_json=json))
+
+
+keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("new")
+def keys_new(
+    path: Annotated[Path, typer.Argument(help="Where the private key goes; the public one gets `.pub` added.")],
+    json: Json = False,
+) -> None:
+    """Make a key pair; the private key is encrypted and readable by its owner alone. A new one replaces an old by use."""
+    from fpo_pilot.commands.verify import run_new_key
+
+    raise typer.Exit(run_new_key(path, as_json=json))
+
+
+@keys.command("show")
+def keys_show(path: Annotated[Path, typer.Argument(help="A public key.")], json: Json = False) -> None:
+    """Print the fingerprint of a public key, to be compared in person."""
+    from fpo_pilot.commands.verify import run_show_key
+
+    raise typer.Exit(run_show_key(path, as_json=json))
+
+
 def main() -> None:
     """Run the command line; the exit code says how it went."""
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fpo_pilot.commands.console import note, say, say_json, table
 from fpo_pilot.commands.evaluate import evaluate_run, show
+from fpo_pilot.commands.report import write_reports
 from fpo_pilot.commands.rollout import rollout_run
 from fpo_pilot.commands.train import train_run
 from fpo_pilot.specs import load_training_spec
@@ -41,9 +42,7 @@ def run_demo(out: Path, plant: str, *, steps: int | None, seed: int, as_json: bo
         "drill: random actions": rollout_run(flow, random_actions=True, quiet=as_json),
         f"drill: {FAULT}": rollout_run(flow, inject=FAULT, quiet=as_json),
     }
-    from fpo_pilot.reporting import write_report
-
-    reports = write_report(flow)
+    reports = write_reports(flow)
     if as_json:
         say_json(
             {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.errors import PolicyError
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.writing import EVALUATION, writing
 from fpo_pilot.specs import load_evaluation_spec, spec_hash
 from fpo_pilot.specs.load import GYM
 
@@ -83,7 +84,7 @@ def evaluate_run(
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
-    with progress("evaluate [%]", 100.0, quiet=quiet) as report:
+    with writing(run_dir, "evaluate", EVALUATION), progress("evaluate [%]", 100.0, quiet=quiet) as report:
         return evaluate(
             plant,
             build_arms(plant, policies),

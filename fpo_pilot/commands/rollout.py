@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import RolloutError
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.writing import ROLLOUT, writing
 from fpo_pilot.specs.evaluation import FaultKind
 from fpo_pilot.specs.safety import StageName
 
@@ -74,7 +75,10 @@ def rollout_run(
     elif random_actions:
         folder = run_dir / "drills" / "random-actions"
     total = float(max_episodes or sum(stage.max_blocks for stage in plant.safety.stages))
-    with progress("roll out", total, quiet=quiet) as report:
+    drill = folder.relative_to(run_dir).as_posix()
+    covers = ROLLOUT if folder == run_dir else (f"{drill}/*",)
+    name = "rollout" if folder == run_dir else f"rollout of {drill}"
+    with writing(run_dir, name, covers), progress("roll out", total, quiet=quiet) as report:
         return run_rollout(
             plant,
             plant.safety,

@@ -11,6 +11,7 @@ from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import PolicyError
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.tables import write_table_atomic
+from fpo_pilot.logs.writing import SAMPLERS, writing
 
 FILE = "samplers.parquet"
 
@@ -41,7 +42,8 @@ def run_samplers(run_dir: Path, *, episodes: int, seed: int, as_json: bool) -> i
             progress=report,
         )
     data = [asdict(row) | {"noise_scale": chosen, "episodes": episodes} for row in rows]
-    write_table_atomic(run_dir / FILE, pa.Table.from_pylist(data))
+    with writing(run_dir, "samplers", SAMPLERS):
+        write_table_atomic(run_dir / FILE, pa.Table.from_pylist(data))
     if as_json:
         say_json(data)
         return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fpo_pilot.commands.console import note, progress, say, say_json
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.specs import load_plant_spec
 from fpo_pilot.specs.load import GYM
 
@@ -68,7 +69,10 @@ def train_run(
 
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
-    with progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report:
+    with (
+        writing(run_dir, "train", TRAINING),
+        progress(f"{label} {spec.algorithm}", spec.total_steps, quiet=quiet) as report,
+    ):
         try:
             return train(
                 make_task(plant_name, spec),

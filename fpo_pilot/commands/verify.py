@@ -1,0 +1,105 @@
+"""``fpo-pilot verify`` and ``fpo-pilot keys``: whether a run is what its ledger says, and who signed it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fpo_pilot.commands.console import progress, say, say_json, table
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.keys import fingerprint, make_key, read_attestation, read_private_key, read_public_key, sign
+from fpo_pilot.logs.ledger import Ledger, files_of
+from fpo_pilot.logs.verify import Verification, verify_run
+
+SECRET_VARIABLE = "FPO_PILOT_PASSPHRASE"  # noqa: S105  # its name, not its content
+"""Environment variable of the passphrase of a private key, where nobody can type it."""
+
+
+def run_verify(run_dir: Path, *, public_key: Path | None, checkpoint: Path | None, deep: bool, as_json: bool) -> int:
+    """Verify a run; 0 if it is intact, 1 if not."""
+    key = None if public_key is None else read_public_key(public_key)
+    kept = None if checkpoint is None else read_attestation(checkpoint)
+    total = float(sum(path.stat().st_size for path in files_of(run_dir))) if run_dir.is_dir() else 1.0
+    with progress("verify [bytes]", max(total, 1.0), quiet=as_json) as report:
+        found = verify_run(
+            run_dir, public_key=key, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
+        )
+    if as_json:
+        say_json(
+            {
+                "intact": found.intact,
+                "records": found.records,
+                "files": found.files,
+                "bytes": found.size,
+                "root": found.root,
+                "signatures": found.signatures,
+                "deep": deep,
+                "faults": [vars(fault) for fault in found.faults],
+            }
+        )
+    else:
+        _show(run_dir, found, deep=deep, has_key=key is not None)
+    return 0 if found.intact else 1
+
+
+def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> None:
+    if found.faults:
+        rows = [(fault.where, fault.found, fault.expected) for fault in found.faults]
+        table(f"{run_dir}: {len(rows)} faults", ("where", "found", "expected"), rows)
+    say(
+        f"{'NOT INTACT' if found.faults else 'intact'}: {found.files} files, {found.size:,} bytes, {found.records} lines"
+    )
+    say(f"root: {found.root}")
+    signed = f"{found.signatures} by this key" if has_key else "not checked: give --pubkey"
+    say(f"signatures: {signed}; pages: {'read' if deep else 'not read: give --deep'}")
+
+
+def run_sign(run_dir: Path, key: Path, *, as_json: bool) -> int:
+    """Sign the ledger of an intact run."""
+    found = verify_run(run_dir)
+    if not found.intact:
+        raise LogError(
+            f"{run_dir}: found {len(found.faults)} faults, expected an intact run: what is not intact is not signed. "
+            f"`fpo-pilot verify {run_dir}` lists them."
+        )
+    signed = sign(run_dir, tuple(Ledger(run_dir).records), read_private_key(key, passphrase_for(key)))
+    if as_json:
+        say_json(signed.model_dump())
+        return 0
+    say(f"signed: {signed.size} lines, root {signed.root}")
+    say(f"by key: {signed.key}")
+    return 0
+
+
+def run_new_key(path: Path, *, as_json: bool) -> int:
+    """Make a key pair."""
+    mark = make_key(path, passphrase_for(path, confirm=True))
+    public = path.with_name(path.name + ".pub")
+    if as_json:
+        say_json({"private": str(path), "public": str(public), "fingerprint": mark})
+        return 0
+    say(f"private key (keep it): {path}")
+    say(f"public key (give it away): {public}")
+    say(f"fingerprint (tell it in person): {mark}")
+    return 0
+
+
+def run_show_key(path: Path, *, as_json: bool) -> int:
+    """Print the fingerprint of a public key."""
+    mark = fingerprint(read_public_key(path))
+    if as_json:
+        say_json({"public": str(path), "fingerprint": mark})
+    else:
+        say(mark)
+    return 0
+
+
+def passphrase_for(key: Path, *, confirm: bool = False) -> str:
+    """Return the passphrase of a key: from the environment, or typed."""
+    import typer
+
+    given = os.environ.get(SECRET_VARIABLE)
+    if given is not None:
+        return given
+    typed: str = typer.prompt(f"passphrase of {key}", hide_input=True, confirmation_prompt=confirm, err=True)
+    return typed

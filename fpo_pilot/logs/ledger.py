@@ -1,0 +1,302 @@
+"""The ledger of a run: one line a file or command, each with the hash of the line before it.
+
+``ledger.jsonl`` is canonical JSON (keys sorted, no spaces, no floats). A line's own hash covers the previous one's, so
+that no line can be changed, dropped or moved without breaking every line after it. What it cannot show is that all of
+it was rewritten by whoever could write the folder: for that a root is signed (:mod:`fpo_pilot.logs.keys`) or printed
+in a report that lies elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.atomic import TEMPORARY
+from fpo_pilot.logs.merkle import leaf_hash, tree_root
+
+FILE = "ledger.jsonl"
+ATTESTATIONS = "attestations"
+START = "0" * 64
+"""What the first line names as the hash before it."""
+
+Kind = Literal["segment", "manifest", "metrics", "checkpoint", "table", "document", "report", "begin", "end", "gone"]
+"""What a line is of: a file, the begin or end of a command that writes, or a file that such a command took away."""
+COMMAND = ("begin", "end")
+_Digest = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Record(BaseModel):
+    """One line: a file of the run as it was when the line was written, or a command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    i: int
+    ts: str
+    """ISO 8601, UTC."""
+    kind: Kind
+    path: str
+    """Relative to the run folder, with forward slashes; of a command, its name."""
+    size: int | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    covers: tuple[str, ...] | None = None
+    """Of a command: patterns of the paths that it may write."""
+    rows: int | None = None
+    seq_first: int | None = None
+    seq_last: int | None = None
+    recovered: bool = False
+    """Whether the file was found without a line, as after a crash."""
+    prev: str = _Digest
+    hash: str = _Digest
+
+    def line(self) -> bytes:
+        """Return the line as it is written, without its end."""
+        return canonical(self.model_dump())
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """Return canonical JSON: keys sorted, no spaces, UTF-8; None and False are left out, and floats are refused."""
+    kept = {key: item for key, item in value.items() if item is not None and item is not False}
+    if any(isinstance(item, float) for item in kept.values()):
+        raise TypeError("a ledger holds no floats: their text differs between writers")
+    return json.dumps(kept, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def line_hash(fields: Mapping[str, Any]) -> str:
+    """Return the hash of a line over all of its fields but ``hash``."""
+    return hashlib.sha256(canonical({key: value for key, value in fields.items() if key != "hash"})).hexdigest()
+
+
+def read_ledger(run_dir: Path) -> tuple[tuple[Record, ...], str | None]:
+    """Read the ledger as far as it is sound.
+
+    Returns:
+        The records up to the first line that is wrong, and what is wrong with that line; None if all are sound. A last
+        line without its end, which a crash leaves, is passed over: it was never promised.
+    """
+    path = run_dir / FILE
+    records: list[Record] = []
+    previous = START
+    for index, line in enumerate(_whole_lines(path)):
+        problem = None
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError as error:
+            return tuple(records), f"{path}:{index + 1}: found a line that is no record ({error.errors()[0]['msg']})"
+        if record.i != index:
+            problem = f"number {record.i}, expected {index}"
+        elif record.prev != previous:
+            problem = "a line that does not follow from the one before it"
+        elif record.hash != line_hash(record.model_dump()) or record.line() != line:
+            problem = "a line whose hash is not its own"
+        if problem is not None:
+            return tuple(records), f"{path}:{index + 1}: found {problem}"
+        records.append(record)
+        previous = record.hash
+    return tuple(records), None
+
+
+def root_of(records: Iterable[Record]) -> str:
+    """Return the Merkle root over the lines of ``records``, in hexadecimal."""
+    return tree_root([leaf_hash(record.line()) for record in records]).hex()
+
+
+def current(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the newest record of each file that shall be there."""
+    newest = {record.path: record for record in records if record.kind not in COMMAND}
+    return {path: record for path, record in newest.items() if record.kind != "gone"}
+
+
+def interrupted(records: Sequence[Record]) -> Record | None:
+    """Return the begin of a command that has no end; None if every command came to its end."""
+    last = next((record for record in reversed(records) if record.kind in COMMAND), None)
+    return last if last is not None and last.kind == "begin" else None
+
+
+def is_covered(path: str, patterns: Sequence[str]) -> bool:
+    """Tell whether one of ``patterns`` (shell style; ``*`` crosses folders) matches ``path``."""
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+class Ledger:
+    """Appends to the ledger of a run, one writer at a time.
+
+    Args:
+        run_dir: the run folder.
+
+    Raises:
+        LogError: the ledger that is there is not sound: nothing may be added to it.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.path = run_dir / FILE
+        records, problem = read_ledger(run_dir)
+        if problem is not None:
+            raise LogError(
+                f"{problem}, expected the ledger as it was written. It was edited or damaged: nothing is added to it. "
+                f"Restore it from a copy; `fpo-pilot verify {run_dir}` says more."
+            )
+        self.records = list(records)
+        self._cut_torn_line()
+
+    def begin(self, command: str, covers: Sequence[str]) -> None:
+        """Enter that ``command`` begins to write what ``covers`` matches."""
+        self._write([self._record({"kind": "begin", "path": command, "covers": tuple(covers)})])
+
+    def end(self, command: str, covers: Sequence[str], *, recovered: bool = False) -> None:
+        """Enter what ``command`` wrote and took away, and that it came to its end."""
+        found = {path.relative_to(self.run_dir).as_posix(): path for path in files_of(self.run_dir)}
+        lost = [name for name in current(self.records) if name not in found and is_covered(name, covers)]
+        new = [self._record({"kind": "gone", "path": name}) for name in sorted(lost)]
+        new += self._changed((path for name, path in found.items() if is_covered(name, covers)), recovered=recovered)
+        self._write([*new, self._record({"kind": "end", "path": command, "covers": tuple(covers)})])
+
+    def enter(self, paths: Iterable[Path], *, recovered: bool = False) -> list[Record]:
+        """Enter files as they are now, in the order of their paths; those that are as already recorded are passed over.
+
+        Args:
+            paths: inside the run folder.
+            recovered: they were found without a record.
+
+        Returns:
+            The new records; they are on the disk.
+        """
+        new = self._changed(paths, recovered=recovered)
+        self._write(new)
+        return new
+
+    def differing(self) -> list[str]:
+        """List the files that are not as recorded, those that are missing included."""
+        wrong = []
+        for name, record in current(self.records).items():
+            path = self.run_dir / name
+            if not path.is_file() or file_hash(path) != (record.sha256, record.size):
+                wrong.append(name)
+        return wrong
+
+    def _changed(self, paths: Iterable[Path], *, recovered: bool) -> list[Record]:
+        known = current(self.records)
+        new: list[Record] = []
+        for path in sorted(set(paths)):
+            name = path.relative_to(self.run_dir).as_posix()
+            digest, size = file_hash(path)
+            before = known.get(name)
+            if before is not None and (before.sha256, before.size) == (digest, size):
+                continue
+            facts = {"kind": kind_of(name), "path": name, "size": size, "sha256": digest, "recovered": recovered}
+            new.append(self._record({**facts, **_rows(path)}))
+        return new
+
+    def _write(self, records: Sequence[Record]) -> None:
+        if records:
+            _append(self.path, b"".join(record.line() + b"\n" for record in records))
+
+    def _record(self, facts: Mapping[str, Any]) -> Record:
+        fields = {
+            **facts,
+            "i": len(self.records),
+            "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "prev": self.records[-1].hash if self.records else START,
+        }
+        record = Record(**fields, hash=line_hash(fields))
+        self.records.append(record)
+        return record
+
+    def _cut_torn_line(self) -> None:
+        """Take away a last line without its end: what follows must begin on a line of its own."""
+        if not self.path.exists():
+            return
+        whole = sum(len(record.line()) + 1 for record in self.records)
+        if self.path.stat().st_size > whole:
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def files_of(run_dir: Path) -> list[Path]:
+    """List all files of a run that the ledger must know: all but itself, signatures over it, and leftovers of a crash."""
+    return sorted(
+        path
+        for path in run_dir.rglob("*")
+        if path.is_file()
+        and path.name != FILE
+        and path.relative_to(run_dir).parts[0] != ATTESTATIONS
+        and not path.name.endswith(TEMPORARY)
+    )
+
+
+def file_hash(path: Path) -> tuple[str, int]:
+    """Return SHA-256 and size of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return digest, file.tell()
+
+
+def kind_of(name: str) -> Kind:
+    """Tell what a file of a run is by its path."""
+    first, last = name.split("/")[0], name.split("/")[-1]
+    if "steps/stage=" in f"/{name}":
+        return "segment"
+    if first == "checkpoints":
+        return "checkpoint"
+    by_name: dict[str, Kind] = {"manifest.json": "manifest", "metrics.parquet": "metrics"}
+    if last in by_name:
+        return by_name[last]
+    if last.startswith("report."):
+        return "report"
+    return "table" if last.endswith(".parquet") else "document"
+
+
+def _rows(path: Path) -> dict[str, int]:
+    """Return rows and sequence numbers of a Parquet file that can be read; nothing of any other."""
+    if path.suffix != ".parquet":
+        return {}
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return {}
+    plain = metadata.metadata or {}
+    rows = {"rows": metadata.num_rows}
+    if b"seq_first" in plain:
+        rows |= {"seq_first": int(plain[b"seq_first"]), "seq_last": int(plain[b"seq_last"])}
+    return rows
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise LogError(
+            f"{path}: found that it cannot be read ({problem.strerror}), expected the ledger of a run. "
+            "Mend the permissions, then run again."
+        ) from problem
+    return data.split(b"\n")[:-1]
+
+
+def _append(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise LogError(
+            f"{path}: found that it could not be written ({problem}), expected the ledger to take a line. "
+            "Free space or mend the permissions of the folder, then run again."
+        ) from problem

@@ -1,0 +1,183 @@
+"""Is a run folder what its ledger says? Everything that is not is found, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.keys import Attestation, attestations, read_attestation, signed_by
+from fpo_pilot.logs.ledger import FILE, Record, current, file_hash, files_of, interrupted, read_ledger, root_of
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is not as it was recorded."""
+
+    where: str
+    """A path in the run folder, or a line of the ledger."""
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}, expected {self.expected}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found."""
+
+    records: int
+    files: int
+    size: int
+    """Bytes of all files."""
+    root: str
+    signatures: int
+    """That hold for the key that was given."""
+    faults: tuple[Fault, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found."""
+        return not self.faults
+
+
+def verify_run(
+    run_dir: Path,
+    *,
+    public_key: Ed25519PublicKey | None = None,
+    checkpoint: Attestation | None = None,
+    deep: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Verification:
+    """Compare a run folder with its ledger, and the ledger with its signatures.
+
+    Args:
+        run_dir: the run folder.
+        public_key: every signature of the run must be this key's, and there must be one.
+        checkpoint: a signature kept elsewhere: the ledger must have grown out of what it signed.
+        deep: read every page of every table with its checksum, and check that ``seq`` has no gap.
+        progress: told the bytes read so far.
+
+    Raises:
+        LogError: there is no ledger to compare with.
+    """
+    if not (run_dir / FILE).exists():
+        raise LogError(
+            f"{run_dir}: found no {FILE}, expected the ledger of a run. Name a run folder that this release made."
+        )
+    records, problem = read_ledger(run_dir)
+    faults = [] if problem is None else [_ledger_fault(problem)]
+    read = 0
+    known = current(records)
+    present = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
+    for name, path in present.items():
+        record = known.get(name)
+        if record is None:
+            faults.append(
+                Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
+            )
+            continue
+        digest, size = file_hash(path)
+        read += size
+        if (digest, size) != (record.sha256, record.size):
+            expected = f"{record.size}, {(record.sha256 or '')[:16]}…"
+            faults.append(Fault(name, f"{size} bytes, SHA-256 {digest[:16]}…", expected))
+        elif deep and path.suffix == ".parquet":
+            faults += _page_faults(name, path)
+        if progress is not None:
+            progress(read)
+    faults += [Fault(name, "no file", "the one in the ledger") for name in known if name not in present]
+    faults += _sequence_faults(known.values())
+    half = interrupted(records)
+    if half is not None:
+        faults.append(Fault(f"{FILE}:{half.i + 1}", f"no end of `{half.path}`", "one: run the command again"))
+    signatures, signed = _signature_faults(run_dir, records, public_key, checkpoint)
+    return Verification(len(records), len(present), read, root_of(records), signatures, (*faults, *signed))
+
+
+def _ledger_fault(problem: str) -> Fault:
+    where, _, found = problem.partition(": found ")
+    return Fault(Path(where).name, found, "the ledger as it was written; lines from here on say nothing")
+
+
+def _page_faults(name: str, path: Path) -> list[Fault]:
+    """Read a table whole; check that its rows are as many, and numbered, as its footer says."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException) as problem:
+        return [Fault(name, f"a page that cannot be read ({str(problem).splitlines()[0]})", "sound pages")]
+    plain = table.schema.metadata or {}
+    if b"seq_first" not in plain or "seq" not in table.schema.names:
+        return []
+    first, last = int(plain[b"seq_first"]), int(plain[b"seq_last"])
+    numbers = table["seq"].to_numpy()
+    if len(numbers) != last - first + 1 or (numbers != range(first, last + 1)).any():
+        return [Fault(name, "rows whose seq has a gap", f"{first} to {last} without one")]
+    return []
+
+
+def _sequence_faults(records: Iterable[Record]) -> list[Fault]:
+    """Check that the segments of a stage follow each other: a segment that is gone with its line leaves a hole.
+
+    A stage may leave out numbers that another stage of the same roll-out has; so holes are looked for over all of them,
+    and over the stage of the evaluation by itself, which counts from 0.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.kind == "segment" and record.seq_first is not None and record.seq_last is not None:
+            folder, _, stage = record.path.rpartition("steps/stage=")
+            alone = stage.startswith("offline/")
+            groups.setdefault(f"{folder}{'offline' if alone else 'rollout'}", []).append(record)
+    faults = []
+    for group in groups.values():
+        expected = 0
+        for record in sorted(group, key=lambda one: one.seq_first or 0):
+            if record.seq_first != expected:
+                faults.append(Fault(record.path, f"seq from {record.seq_first}", f"from {expected}: rows are missing"))
+            expected = (record.seq_last or 0) + 1
+    return faults
+
+
+def _signature_faults(
+    run_dir: Path, records: tuple[Record, ...], key: Ed25519PublicKey | None, checkpoint: Attestation | None
+) -> tuple[int, list[Fault]]:
+    """Check each signature beside the ledger, and the one that was kept elsewhere."""
+    faults: list[Fault] = []
+    good = 0
+    paths = attestations(run_dir)
+    for path in paths:
+        where = path.relative_to(run_dir).as_posix()
+        try:
+            statement = read_attestation(path)
+        except LogError:
+            faults.append(Fault(where, "no signature that can be read", "one as it was written"))
+            continue
+        trouble = _statement_trouble(statement, records)
+        if trouble:
+            faults.append(Fault(where, trouble, "the root that was signed"))
+        elif key is not None and not signed_by(statement, key):
+            faults.append(Fault(where, f"a signature that is not by key {statement.key[:16]}… as given", "its own"))
+        elif key is not None:
+            good += 1
+    if key is not None and not paths:
+        faults.append(Fault("attestations", "no signature", "one by the key that was given"))
+    if checkpoint is not None:
+        trouble = _statement_trouble(checkpoint, records)
+        if trouble:
+            faults.append(Fault(FILE, trouble, "the history that the checkpoint signed"))
+        if key is not None and not signed_by(checkpoint, key):
+            faults.append(Fault("checkpoint", "a signature that is not by the key given", "its own"))
+    return good, faults
+
+
+def _statement_trouble(statement: Attestation, records: tuple[Record, ...]) -> str:
+    if statement.size > len(records):
+        return f"{len(records)} lines where {statement.size} were signed"
+    root = root_of(records[: statement.size])
+    return "" if root == statement.root else f"root {root[:16]}… over the first {statement.size} lines"
