@@ -10,7 +10,7 @@ import pytest
 
 from fpo_pilot import cli
 from fpo_pilot.errors import LogError
-from fpo_pilot.logs.ledger import FILE, Ledger, files_of, read_ledger
+from fpo_pilot.logs.ledger import FILE, Ledger, files_of, read_ledger, root_of, settled
 from fpo_pilot.logs.writing import writing
 
 TINY = "fpo:num_envs=4,rollout_steps=15,passes=1,minibatches=2,evaluation_every=2,evaluation_episodes=2"
@@ -47,6 +47,10 @@ def test_every_command_that_writes_leaves_a_run_that_verifies(call, tmp_path) ->
     code, out, _ = call("verify", str(run), "--deep")
     assert code == 0
     assert out.startswith("intact: ")
+    page = (run / "report.en.html").read_bytes()
+    assert root_of(settled(read_ledger(run)[0])) in page.decode()  # an anchor outside of the folder
+    assert call("report", str(run), "--json")[0] == 0
+    assert (run / "report.en.html").read_bytes() == page  # though the ledger has grown by the first report
 
 
 def test_a_change_by_hand_is_told_and_never_entered_as_the_work_of_a_command(call, tmp_path) -> None:

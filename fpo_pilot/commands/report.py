@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fpo_pilot.commands.console import say, say_json
 from fpo_pilot.errors import ReportError
+from fpo_pilot.logs.ledger import REPORTING
 from fpo_pilot.logs.manifest import FILE as MANIFEST
 from fpo_pilot.logs.writing import REPORT, writing
 
@@ -18,7 +19,7 @@ def write_reports(run_dir: Path, languages: tuple[str, ...] = LANGUAGES, *, pdf:
 
     if not (run_dir / MANIFEST).exists():
         return write_report(run_dir, languages, pdf=pdf)  # which says what is missing
-    with writing(run_dir, "report", REPORT):
+    with writing(run_dir, REPORTING, REPORT):
         return write_report(run_dir, languages, pdf=pdf)
 
 

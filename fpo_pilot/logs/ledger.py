@@ -31,6 +31,8 @@ START = "0" * 64
 Kind = Literal["segment", "manifest", "metrics", "checkpoint", "table", "document", "report", "begin", "end", "gone"]
 """What a line is of: a file, the begin or end of a command that writes, or a file that such a command took away."""
 COMMAND = ("begin", "end")
+REPORTING = "report"
+"""Name of the command that writes the reports."""
 _Digest = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -119,6 +121,12 @@ def interrupted(records: Sequence[Record]) -> Record | None:
     """Return the begin of a command that has no end; None if every command came to its end."""
     last = next((record for record in reversed(records) if record.kind in COMMAND), None)
     return last if last is not None and last.kind == "begin" else None
+
+
+def settled(records: Sequence[Record]) -> Sequence[Record]:
+    """Return the records up to the end of the last command that was no report: a report cannot name a root with itself in."""
+    ends = [record.i for record in records if record.kind == "end" and record.path != REPORTING]
+    return records[: ends[-1] + 1] if ends else ()
 
 
 def is_covered(path: str, patterns: Sequence[str]) -> bool:

@@ -134,6 +134,10 @@ def provenance_table(run: Run) -> Table:
     if run.rollout is not None and run.rollout.seed is not None:
         fields.append(("rollout_seed", Verbatim(str(run.rollout.seed))))
     fields.append(("commit", _commit(manifest)))
+    if run.ledger is not None:
+        lines, root = run.ledger
+        fields.append(("ledger", say("provenance.ledger_root", lines=str(lines), root=root)))
+        fields.append(("verify", Verbatim(f"fpo-pilot verify runs/{manifest.run_id} --deep")))
     rows = [Row((Message(f"provenance.{name}"), value)) for name, value in fields]
     for name, digest in sorted(manifest.hashes.items()):
         value: Phrase = Verbatim(digest) if digest else Number(None)

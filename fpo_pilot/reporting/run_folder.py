@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from fpo_pilot.errors import ReportError
+from fpo_pilot.logs.ledger import read_ledger, root_of, settled
 from fpo_pilot.reporting.views import EvaluationView, ManifestView, RolloutView, View
 
 ViewT = TypeVar("ViewT", bound=View)
@@ -61,6 +62,8 @@ class Run:
     blocks: pa.Table | None
     comparisons: tuple[Run | Missing, ...] = ()
     drills: tuple[Drill, ...] = ()
+    ledger: tuple[int, str] | None = None
+    """Lines and root of the ledger before any report was entered."""
 
     def step_files(self, stage: str) -> list[Path]:
         """Step log segments of a stage, in order."""
@@ -153,7 +156,14 @@ def _read_one(folder: Path) -> Run:
         events=events,
         blocks=_read_table(folder, "blocks.parquet"),
         drills=tuple(_read_drills(folder)),
+        ledger=_read_root(folder),
     )
+
+
+def _read_root(folder: Path) -> tuple[int, str] | None:
+    records, _ = read_ledger(folder)
+    known = settled(records)
+    return (len(known), root_of(known)) if known else None
 
 
 def _read_drills(folder: Path) -> Iterator[Drill]:
