@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.replay import Floats, replayed
 from fpo_pilot.specs.evaluation import Scenario
 from fpo_pilot.specs.plant import DisturbanceSpec, Fixed, Start, Uniform
 
@@ -35,11 +36,60 @@ class DisturbanceModel:
         self.targets = tuple(_target(plant, spec) for spec in self.specs)
         self.plant = plant
         self.probability = torch.tensor([spec.probability for spec in self.specs], dtype=dtype, device=device)
-        decay = [math.exp(-1.0 / (spec.period_steps or 1.0)) if spec.kind == "ou" else 0.0 for spec in self.specs]
+        decay = [_decay(spec) for spec in self.specs]
         self.decay = torch.tensor(decay, dtype=dtype, device=device)
-        self.fresh = torch.tensor([math.sqrt(1.0 - d * d) for d in decay], dtype=dtype, device=device)
+        self.fresh = torch.tensor([math.sqrt(max(1.0 - d * d, 0.0)) for d in decay], dtype=dtype, device=device)
         self.is_chance = any(spec.probability < 1.0 for spec in self.specs)
         self.drifts = any(spec.kind in {"ou", "white"} for spec in self.specs)
+        self.tables = {
+            index: torch.tensor(self._table(spec, target), dtype=dtype, device=device)
+            for index, (spec, target) in enumerate(zip(self.specs, self.targets, strict=True))
+            if spec.replay is not None
+        }
+        """Of each replay, by its place: what the channel has more than its own value, one row a step of the record."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether an episode draws anything."""
+        begins = any(spec.replay is not None and spec.replay.begin == "random" for spec in self.specs)
+        return self.is_chance or self.drifts or begins
+
+    def first_level(self, batch: int, generator: torch.Generator | None) -> Tensor:
+        """Draw the levels ``[B, N]`` of a new episode: standard normal, and of a replay the row where it begins."""
+        shape = (batch, len(self.specs))
+        level = torch.zeros(shape, dtype=self.decay.dtype, device=self.decay.device)
+        if self.drifts:
+            level = torch.randn(shape, dtype=self.decay.dtype, device=self.decay.device, generator=generator)
+        for index, table in self.tables.items():
+            replay = self.specs[index].replay
+            begins = torch.zeros_like(level[:, index])
+            if replay is not None and replay.begin == "random":
+                drawn = torch.rand(begins.shape, dtype=level.dtype, device=level.device, generator=generator)
+                begins = torch.floor(drawn * (len(table) - self.plant.horizon))
+            level = level.index_copy(1, torch.tensor([index], device=level.device), begins.unsqueeze(-1))
+        return level
+
+    def _table(self, spec: DisturbanceSpec, target: tuple[str, int, float]) -> Floats:
+        """Read a replay as differences from the channel's own value."""
+        plant, kind = self.plant, target[0]
+        if spec.replay is None or plant.folder is None:
+            raise PlantError(
+                f"plant {plant.name}: a replay of {spec.channel} in a plant without a folder, expected one that was loaded from "
+                "files. Load the plant by its path."
+            )
+        if kind == "parameter":
+            declared = plant.spec.parameters[spec.channel]
+            unit, own = declared.unit, declared.value
+        else:
+            signal = plant.spec.signals[spec.channel]
+            unit, own = signal.unit, float(signal.start or 0.0)
+        values = replayed(plant.folder, spec.replay, unit=unit, period=plant.period)
+        if len(values) < plant.horizon:
+            raise PlantError(
+                f"{spec.replay.file}: found {len(values)} periods of {plant.period:g} s, expected at least the {plant.horizon} of an "
+                "episode. Give a longer record."
+            )
+        return values - own
 
     def draw_active(self, batch: int, generator: torch.Generator | None) -> Tensor:
         """Draw ``[B, N]`` which disturbances happen in an episode."""
@@ -64,7 +114,13 @@ class DisturbanceModel:
         batch = (step.shape[0], 1)
         sums: dict[str, Tensor] = {}
         for index, (spec, (kind, column, factor)) in enumerate(zip(self.specs, self.targets, strict=True)):
-            height = _profile(spec, step.to(like.dtype), level[:, index]) * (active[:, index] * (spec.size * factor))
+            if index in self.tables:
+                table = self.tables[index]
+                row = (level[:, index].long() + step).clamp(max=len(table) - 1)
+                height = table[row] * (active[:, index] * factor)
+            else:
+                profile = _profile(spec, step.to(like.dtype), level[:, index])
+                height = profile * (active[:, index] * (spec.size * factor))
             width = {"state": len(plant.state_names), "disturbance": len(plant.disturbance_names)}.get(
                 kind, len(plant.parameter_names)
             )
@@ -132,6 +188,13 @@ class StartModel:
             return values.clone()
         uniform = torch.rand(values.shape, dtype=values.dtype, device=values.device, generator=generator)
         return values + self.widths * (2.0 * uniform - 1.0)
+
+
+def _decay(spec: DisturbanceSpec) -> float:
+    """Return what is left of a level after a step: all of where a replay began, nothing of white noise."""
+    if spec.kind == "ou":
+        return math.exp(-1.0 / (spec.period_steps or 1.0))
+    return 1.0 if spec.kind == "replay" else 0.0
 
 
 def _profile(spec: DisturbanceSpec, step: Tensor, level: Tensor) -> Tensor:

@@ -32,11 +32,17 @@ def load_plant(name_or_path: str | Path) -> Plant:
     spec = load_plant_spec(file)
     safety = load_safety_spec(file, spec)
     source = dynamics_file(file, spec)
-    return build_plant(spec, safety, load_dynamics(source, spec.dynamics.cls), dynamics_file=source)
+    dynamics = load_dynamics(source, spec.dynamics.cls)
+    return build_plant(spec, safety, dynamics, dynamics_file=source, folder=file.resolve().parent)
 
 
 def build_plant(
-    spec: PlantSpec, safety: SafetySpec | None, dynamics: Any, *, dynamics_file: Path | None = None
+    spec: PlantSpec,
+    safety: SafetySpec | None,
+    dynamics: Any,
+    *,
+    dynamics_file: Path | None = None,
+    folder: Path | None = None,
 ) -> Plant:
     """Join specs and a dynamics object to a plant.
 
@@ -51,7 +57,7 @@ def build_plant(
         value, factor = _parameter(spec, name, unit)
         values.append(value)
         factors.append(factor)
-    return Plant(spec, safety, dynamics, tuple(values), tuple(factors), dynamics_file)
+    return Plant(spec, safety, dynamics, tuple(values), tuple(factors), dynamics_file, folder)
 
 
 def load_dynamics(file: Path, name: str) -> Any:

@@ -37,6 +37,8 @@ class Plant:
     """A change of one unit of plant.yaml in the unit of the dynamics class, for each parameter."""
     dynamics_file: Path | None = None
     """Where the dynamics class was loaded from; ``dynamics_hash`` is over its bytes."""
+    folder: Path | None = None
+    """Of plant.yaml; files of measured data lie in it."""
     _constants: dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -121,8 +123,12 @@ class Plant:
 
     @cached_property
     def source_files(self) -> tuple[Path, ...]:
-        """The files that the dynamics are made of: the Python file, and what its MuJoCo models are read from."""
-        return () if self.dynamics_file is None else (self.dynamics_file, *model_files(self.dynamics))
+        """The files that the dynamics are made of: the Python file, its MuJoCo models, and data that is replayed."""
+        if self.dynamics_file is None:
+            return ()
+        replays = [one.replay for one in self.spec.disturbances if one.replay is not None]
+        data = [] if self.folder is None else [(self.folder / replay.file).resolve() for replay in replays]
+        return (self.dynamics_file, *model_files(self.dynamics), *dict.fromkeys(data))
 
     @property
     def dynamics_hash(self) -> str | None:

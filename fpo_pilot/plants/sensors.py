@@ -1,7 +1,7 @@
 """Sensors: what is measured, how good it is, and how old.
 
-The order is true value → delay → bias → noise → quantisation → faults → range of the instrument. Every reading comes
-with a quality (0 good, 1 bad or NaN, 2 stale or held, 3 out of range) and an age in seconds.
+The order is true value → lag → delay → bias → noise → quantisation → faults → range of the instrument → dropout. Every
+reading comes with a quality (0 good, 1 bad or NaN, 2 stale or held, 3 out of range) and an age in seconds.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class SensorMemory:
     line: Tensor  # [B, L, M], L the longest delay
     held: Tensor  # [B, M], or [B, 0] if no fault holds a value
     age: Tensor  # [B, M]
+    lagged: Tensor  # [B, M] behind the lag, or [B, 0]
+    bias: Tensor  # [B, M] that is drawn, or [B, 0]
+    last: Tensor  # [B, M] what was read last, or [B, 0] if nothing drops out
 
 
 class SensorBank:
@@ -66,6 +69,15 @@ class SensorBank:
         self.noise_std = row([_std(s.noise) * noise_factor for s in sensors])
         self.noise_reach = row([math.erf(_cut(s.noise, widest) / math.sqrt(2.0)) for s in sensors])
         self.bias, self.step = row([s.bias for s in sensors]), row([s.quantize for s in sensors])
+        self.share = row([-math.expm1(-plant.period / s.lag) if s.lag > 0.0 else 1.0 for s in sensors])
+        self.spread, self.walk = row([s.bias_spread for s in sensors]), row([s.bias_walk for s in sensors])
+        self.dropout = row([0.0 if s.dropout is None else s.dropout.probability for s in sensors])
+        holds = [s.dropout is None or s.dropout.hold == "last" for s in sensors]
+        self.holds_last = torch.tensor(holds, dtype=torch.bool, device=device)
+        self.has_lag = any(s.lag > 0.0 for s in sensors)
+        self.drifts = any(s.bias_walk > 0.0 for s in sensors)
+        self.draws_bias = self.drifts or any(s.bias_spread > 0.0 for s in sensors)
+        self.drops = any(s.dropout is not None and s.dropout.probability > 0.0 for s in sensors)
         self.delay = torch.tensor([s.delay_steps for s in sensors], dtype=torch.int64, device=device)
         self.columns = torch.arange(len(sensors), device=device)
         self.longest = max((s.delay_steps for s in sensors), default=0)
@@ -75,11 +87,27 @@ class SensorBank:
         self.holds = any(fault.kind in {"stuck", "stale"} for fault in faults)
         self.faults = tuple((_column(plant, fault), fault) for fault in faults)
 
-    def start(self, true: Tensor) -> SensorMemory:
-        """Return the memory of sensors that have always read ``true`` ``[B, M]``."""
+    @property
+    def is_random(self) -> bool:
+        """Whether a reading asks the generator for anything."""
+        noisy = any(fault.kind == "noise" for _, fault in self.faults)
+        return self.has_noise or self.draws_bias or self.drops or noisy
+
+    def start(self, true: Tensor, generator: torch.Generator | None) -> SensorMemory:
+        """Return the memory of sensors that have always read ``true`` ``[B, M]``, with the bias of a new episode."""
         line = true.unsqueeze(1).expand(-1, self.longest, -1).contiguous()
-        held = true if self.holds else true[:, :0]
-        return SensorMemory(line, held.clone(), torch.zeros_like(true))
+        none = true[:, :0]
+        bias = none.clone()
+        if self.draws_bias:
+            bias = self.spread * torch.randn(true.shape, dtype=true.dtype, device=true.device, generator=generator)
+        return SensorMemory(
+            line=line,
+            held=(true if self.holds else none).clone(),
+            age=torch.zeros_like(true),
+            lagged=(true if self.has_lag else none).clone(),
+            bias=bias,
+            last=(true if self.drops else none).clone(),
+        )
 
     def read(
         self, true: Tensor, memory: SensorMemory, step: Tensor, generator: torch.Generator | None
@@ -95,13 +123,19 @@ class SensorBank:
         Returns:
             The reading, and the memory for the next one.
         """
-        line, value = memory.line, true
+        line, value, lagged, bias = memory.line, true, memory.lagged, memory.bias
         age = self.period * self.delay.to(true.dtype).expand_as(true)
+        if self.has_lag:
+            value = lagged = memory.lagged + self.share * (true - memory.lagged)
         if self.longest:
-            line = torch.cat((true.unsqueeze(1), memory.line), dim=1)
+            line = torch.cat((value.unsqueeze(1), memory.line), dim=1)
             value, line = line[:, self.delay, self.columns], line[:, :-1]
         if self.has_bias:
             value = value + self.bias
+        if self.draws_bias:
+            value = value + bias
+        if self.drifts:  # for the next reading
+            bias = bias + self.walk * torch.randn(bias.shape, dtype=bias.dtype, device=bias.device, generator=generator)
         if self.has_noise:
             value = value + self.noise_std * self._noise(value, generator)
         if self.has_steps:
@@ -110,11 +144,25 @@ class SensorBank:
         quality = torch.zeros_like(value, dtype=torch.uint8)
         held = value if self.holds else memory.held
         if self.faults:
-            value, quality, age, held = self._with_faults(value, quality, age, held, memory, step)
+            value, quality, age, held = self._with_faults(value, quality, age, held, memory, step, generator)
         outside = (value < self.low) | (value > self.high)
         quality = torch.where(outside, OUT_OF_RANGE, quality)
         value = torch.clamp(value, self.low, self.high)
-        return Reading(value, quality, age), SensorMemory(line, held, age)
+        last = memory.last
+        if self.drops:
+            value, quality, age, last = self._with_dropout(value, quality, age, memory, generator)
+        return Reading(value, quality, age), SensorMemory(line, held, age, lagged, bias, last)
+
+    def _with_dropout(
+        self, value: Tensor, quality: Tensor, age: Tensor, memory: SensorMemory, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Let readings get lost; the one before stands in, if it is held."""
+        drawn = torch.rand(value.shape, dtype=value.dtype, device=value.device, generator=generator)
+        lost = drawn < self.dropout
+        last = torch.where(lost, memory.last, value)
+        quality = torch.where(lost, torch.where(self.holds_last, STALE, BAD).to(quality.dtype), quality)
+        age = torch.where(lost, memory.age + self.period, age)
+        return torch.where(lost & ~self.holds_last, math.nan, last), quality, age, last
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draw truncated standard normal noise by the inverse of its distribution function: no draw is rejected."""
@@ -122,7 +170,14 @@ class SensorBank:
         return math.sqrt(2.0) * torch.erfinv((2.0 * uniform - 1.0) * self.noise_reach)
 
     def _with_faults(
-        self, value: Tensor, quality: Tensor, age: Tensor, held: Tensor, memory: SensorMemory, step: Tensor
+        self,
+        value: Tensor,
+        quality: Tensor,
+        age: Tensor,
+        held: Tensor,
+        memory: SensorMemory,
+        step: Tensor,
+        generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Apply the faults whose window is open; a held value is that of the step before the window."""
         for column, fault in self.faults:
@@ -130,6 +185,12 @@ class SensorBank:
             active = ((step >= fault.from_step) & (step < until)).unsqueeze(-1) & (self.columns == column)
             if fault.kind == "bias":
                 value = torch.where(active, value + fault.value, value)
+            elif fault.kind == "drift":
+                since = (step - fault.from_step + 1).to(value.dtype).unsqueeze(-1)
+                value = torch.where(active, value + fault.value * since, value)
+            elif fault.kind == "noise":
+                noise = torch.randn(value.shape, dtype=value.dtype, device=value.device, generator=generator)
+                value = torch.where(active, value + fault.value * noise, value)
             elif fault.kind == "range":
                 value = torch.where(active, self.high + 0.1 * (self.high - self.low), value)
             elif fault.kind == "nan":

@@ -63,7 +63,9 @@ class Simulation:
         self.generator = None if is_meta else torch.Generator(device=self.device)
         self._layout = observation_layout(plant, device=self.device, dtype=dtype)
         self._reward = reward_model(plant)
-        self._table = reference_table(plant, plant.horizon + 1, device=self.device, dtype=dtype)
+        self._table = reference_table(
+            plant, plant.horizon + 1, self.scenario.references, device=self.device, dtype=dtype
+        )
         self._sensors = SensorBank(
             plant,
             faults=self.scenario.faults,
@@ -78,13 +80,18 @@ class Simulation:
         names = (*plant.state_names, *plant.output_names)
         columns = [names.index(name) for name in plant.measured_names]
         self._measured_columns = tuple(columns)
-        self._actuators = Actuators(plant, device=self.device, dtype=dtype)
+        self._actuators = Actuators(
+            plant,
+            limits=self.scenario.action_limits,
+            faults=self.scenario.actuator_faults,
+            device=self.device,
+            dtype=dtype,
+        )
         self._is_random_start = (
             self._start.is_random
             or self._start.random_parameters
-            or self._disturbances.is_chance
-            or self._disturbances.drifts
-            or self._sensors.has_noise
+            or self._disturbances.is_random
+            or self._sensors.is_random
         )
         self._fixed_start: Memory | None = None
         self._fixed_observation: Tensor | None = None
@@ -177,7 +184,7 @@ class Simulation:
         not finite stays where it is. Limits of the safety spec are not applied here: that is the shields' work.
         """
         before = self._memory
-        applied = self._actuators.apply(action, before.applied[:, 0])
+        applied = self._actuators.apply(action, before.applied[:, 0], before.step)
         state, outputs, tripped, level = self._advance(before, applied)
         reference = self.reference
         values = self._values(state, outputs, reference, applied)
@@ -260,11 +267,8 @@ class Simulation:
         outputs = self.plant.outputs(state, applied, None, parameters if self._start.has_parameters else None)
         true = self._true(state, outputs)
         step = torch.zeros(size, dtype=torch.int64, device=self.device)
-        reading, sensors = self._sensors.read(true, self._sensors.start(true), step, self.generator)
-        count = len(self._disturbances.specs)
-        level = torch.zeros((size, count), dtype=self.dtype, device=self.device)
-        if self._disturbances.drifts:
-            level = torch.randn(level.shape, dtype=self.dtype, device=self.device, generator=self.generator)
+        reading, sensors = self._sensors.read(true, self._sensors.start(true, self.generator), step, self.generator)
+        level = self._disturbances.first_level(size, self.generator)
         memory = Memory(
             state=state,
             measured=reading.measurement.unsqueeze(1).expand(-1, history, -1),
@@ -273,6 +277,9 @@ class Simulation:
             age=reading.age,
             line=sensors.line,
             held=sensors.held,
+            lagged=sensors.lagged,
+            bias=sensors.bias,
+            last=sensors.last,
             step=step,
             active=self._disturbances.draw_active(size, self.generator),
             level=level,
@@ -306,7 +313,7 @@ class Simulation:
     ) -> Memory:
         """Read the sensors, and return what the next step starts from."""
         step = before.step + 1
-        sensors = SensorMemory(before.line, before.held, before.age)
+        sensors = SensorMemory(before.line, before.held, before.age, before.lagged, before.bias, before.last)
         reading, sensors = self._sensors.read(self._true(state, outputs), sensors, step, self.generator)
         return Memory(
             state=state,
@@ -316,6 +323,9 @@ class Simulation:
             age=reading.age,
             line=sensors.line,
             held=sensors.held,
+            lagged=sensors.lagged,
+            bias=sensors.bias,
+            last=sensors.last,
             step=step,
             active=before.active,
             level=level,

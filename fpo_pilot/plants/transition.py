@@ -64,6 +64,9 @@ class Memory:
     age: Tensor  # [B, M]
     line: Tensor  # [B, L, M] sensors' delay
     held: Tensor  # [B, M] or [B, 0]
+    lagged: Tensor  # [B, M] or [B, 0]
+    bias: Tensor  # [B, M] or [B, 0]
+    last: Tensor  # [B, M] or [B, 0]
     step: Tensor  # [B] int64
     active: Tensor  # [B, N] disturbances that happen
     level: Tensor  # [B, N] of drifting disturbances

@@ -6,17 +6,36 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fpo_pilot.specs.base import Finite, Fraction, Name, NonNegative, Spec
-from fpo_pilot.specs.plant import DisturbanceSpec, Start
+from fpo_pilot.specs.base import Finite, Fraction, Name, NonNegative, Range, Spec
+from fpo_pilot.specs.plant import DisturbanceSpec, SchedulePoint, Start
 
-FaultKind = Literal["nan", "stuck", "bias", "stale", "range"]
+FaultKind = Literal["nan", "stuck", "bias", "stale", "range", "drift", "noise"]
+ActuatorFaultKind = Literal["stuck", "slow", "offset"]
 
 
 class SensorFault(Spec):
-    """A fault of one sensor between two steps of an episode. ``value`` is the bias for ``bias``."""
+    """A fault of one sensor between two steps of an episode.
+
+    ``value``: of ``bias`` the bias, of ``drift`` what is added in every step, of ``noise`` the standard deviation of
+    normal noise on top.
+    """
 
     signal: Name
     kind: FaultKind
+    from_step: Annotated[int, Field(ge=0)] = 0
+    to_step: Annotated[int, Field(ge=1)] | None = None
+    value: Finite = 0.0
+
+
+class ActuatorFault(Spec):
+    """A fault of one actuator between two steps of an episode: nobody is told, but the read-back is true.
+
+    ``stuck``: it stays where it is. ``slow``: it moves by at most ``value`` a step. ``offset``: it stands ``value``
+    above what it is told.
+    """
+
+    action: Name
+    kind: ActuatorFaultKind
     from_step: Annotated[int, Field(ge=0)] = 0
     to_step: Annotated[int, Field(ge=1)] | None = None
     value: Finite = 0.0
@@ -30,6 +49,11 @@ class Scenario(Spec):
     parameters: dict[Name, Finite] = Field(default_factory=dict)
     """Overrides of parameters in the unit of the plant spec."""
     faults: tuple[SensorFault, ...] = ()
+    actuator_faults: tuple[ActuatorFault, ...] = ()
+    references: dict[Name, tuple[SchedulePoint, ...]] = Field(default_factory=dict)
+    """Other values of set points over the episode."""
+    action_limits: dict[Name, Range] = Field(default_factory=dict)
+    """Narrower ranges of actuators, such as of a pump that gives half. Policies and shields are not told."""
     disturbances: tuple[DisturbanceSpec, ...] | None = None
     noise_factor: NonNegative = 1.0
 

@@ -47,13 +47,46 @@ class Noise(Spec):
     truncate: Positive | None = None
 
 
-class Sensor(Spec):
-    """How a measured signal differs from the true one."""
+class Dropout(Spec):
+    """Readings that do not arrive, each by itself with ``probability``."""
 
-    noise: Noise | None = None
-    bias: Finite = 0.0
-    quantize: NonNegative = 0.0
+    probability: Annotated[float, Field(ge=0.0, lt=1.0)]
+    hold: Literal["last", "none"] = "last"
+    """``last``: the reading before stands, and grows old; ``none``: there is no number, and the quality is bad."""
+
+
+class Sensor(Spec):
+    """How a measured signal differs from the true one.
+
+    In this order: lag, delay, bias, noise, quantisation, range of the signal, dropout.
+    """
+
+    lag: NonNegative = 0.0
+    """Time constant of a first-order lag, in seconds."""
     delay_steps: Annotated[int, Field(ge=0)] = 0
+    bias: Finite = 0.0
+    bias_spread: NonNegative = 0.0
+    """Standard deviation of a bias that is drawn anew for each episode."""
+    bias_walk: NonNegative = 0.0
+    """Standard deviation of the step that the bias takes in each period: a drift without end."""
+    noise: Noise | None = None
+    quantize: NonNegative = 0.0
+    dropout: Dropout | None = None
+
+
+class Actuator(Spec):
+    """How an actuator differs from what it is told.
+
+    In this order: stiction or dead band, lag, then the signal's ``rate``.
+    """
+
+    stiction: NonNegative = 0.0
+    """It stays where it is until the command is farther away than this, then jumps to it (the one-parameter model of
+    Stenman, Gustafsson and Forsman, Int. J. Adaptive Control and Signal Processing 17, 2003)."""
+    dead_band: NonNegative = 0.0
+    """Backlash: width of the play in which the command moves and the actuator does not."""
+    lag: NonNegative = 0.0
+    """Time constant of a first-order lag, in seconds."""
 
 
 class SchedulePoint(Spec):
@@ -76,6 +109,7 @@ class Signal(Spec):
     states by the dynamics class (method ``outputs``); ``reference`` is a set point; ``disturbance`` an unmeasured
     input."""
     measured: bool = True
+    actuator: Actuator = Actuator()
     rate: Positive | None = None
     """Physical rate of the actuator, in units per step (what must not be passed is in the safety spec)."""
     start: Finite | None = None
@@ -133,14 +167,32 @@ class Goal(Spec):
     hazard: str | None = None
 
 
+class Replay(Spec):
+    """A column of a file of measured data, such as a year of weather, in the place of a channel's own value."""
+
+    file: str
+    """CSV or Parquet, beside the spec or below its folder."""
+    column: str
+    unit: str
+    """Of the column; it must convert to that of the channel."""
+    time: str = "time"
+    """Column of time stamps (ISO 8601), which grow from row to row."""
+    longest_gap: Positive
+    """Seconds; a file with a longer gap is refused."""
+    between: Literal["linear", "hold"] = "linear"
+    """What holds between two rows."""
+    begin: Literal["random", "first"] = "random"
+    """Where in the file an episode begins."""
+
+
 class DisturbanceSpec(Spec):
     """A disturbance of an episode. ``channel`` names a disturbance signal, a state (impulse) or a parameter.
 
-    ``ou`` is an Ornstein-Uhlenbeck process, ``white`` a normal number drawn anew at every step.
+    ``ou`` is an Ornstein-Uhlenbeck process, ``white`` a normal number drawn anew at every step, ``replay`` measured data.
     """
 
     channel: Name
-    kind: Literal["step", "impulse", "ramp", "periodic", "ou", "white"]
+    kind: Literal["step", "impulse", "ramp", "periodic", "ou", "white", "replay"]
     at_step: Annotated[int, Field(ge=0)] = 0
     until_step: Annotated[int, Field(ge=0)] | None = None
     size: Finite = 0.0
@@ -148,6 +200,7 @@ class DisturbanceSpec(Spec):
     period_steps: Positive | None = None
     """Period of a periodic disturbance; time constant of ``ou``; both in steps."""
     probability: Fraction = 1.0
+    replay: Replay | None = None
 
 
 class Fixed(Spec):

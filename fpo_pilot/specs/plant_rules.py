@@ -136,6 +136,10 @@ def disturbance_findings(plant: PlantSpec, disturbance: DisturbanceSpec, path: P
         yield Finding(
             (*path, "period_steps"), NOTHING, f"the period of a {disturbance.kind} disturbance", "Add `period_steps:`."
         )
+    if (disturbance.kind == "replay") != (disturbance.replay is not None):
+        found = Words("a file") if disturbance.replay is not None else NOTHING
+        expected = "`replay:` with file and column, and with `kind: replay` alone"
+        yield Finding((*path, "replay"), found, expected, "Add or delete it.")
     if disturbance.kind == "ramp" and disturbance.until_step is None:
         yield Finding((*path, "until_step"), NOTHING, "the step at which the ramp ends", "Add `until_step:`.")
     if disturbance.until_step is not None and disturbance.until_step <= disturbance.at_step:
@@ -186,8 +190,14 @@ def _signal(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
         yield Finding((*path, "start"), NOTHING, "the value at the start of an episode", fix)
     if signal.rate is not None and signal.role != "action":
         yield Finding((*path, "rate"), signal.rate, "no rate: only actuators have one", "Delete it.")
+    if "actuator" in signal.model_fields_set and signal.role != "action":
+        yield Finding((*path, "actuator"), Words("an actuator"), "none: this signal is no action", "Delete it.")
+    if signal.actuator.stiction > 0.0 and signal.actuator.dead_band > 0.0:
+        expected = "one of `stiction` and `dead_band`"
+        yield Finding((*path, "actuator"), Words("both"), expected, "Keep the one that was seen on the valve.")
     if signal.role == "reference":
-        yield from _schedule(plant, name, signal)
+        yield from schedule_findings(plant, signal, (*path, "schedule"))
+        yield from _steady_actions(plant, name, signal)
     else:
         for key in ("schedule", "steady_actions"):
             if getattr(signal, key):
@@ -204,8 +214,8 @@ def _signal(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
         )
 
 
-def _schedule(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
-    path: Path = ("signals", name, "schedule")
+def schedule_findings(plant: PlantSpec, signal: Signal, path: Path) -> Iterator[Finding]:
+    """Find what is wrong with the values of a reference over the episode."""
     if not signal.schedule:
         yield Finding(path, NOTHING, "the values of the reference", "Add `schedule: [{step: 0, value: …}]`.")
         return
@@ -224,7 +234,6 @@ def _schedule(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:
             yield Finding(
                 (*path, index, "step"), point.step, f"a step before the horizon, {plant.timing.horizon}", "Delete it."
             )
-    yield from _steady_actions(plant, name, signal)
 
 
 def _steady_actions(plant: PlantSpec, name: str, signal: Signal) -> Iterator[Finding]:

@@ -121,3 +121,92 @@ def test_a_fault_of_an_unknown_signal_is_refused(make_plant: Any) -> None:
     fault = SensorFault(signal="pressure", kind="nan")
     with pytest.raises(PlantError, match="names 'pressure', expected a measured signal \\(level, outflow\\)"):
         Simulation(make_plant(), 1, scenario=Scenario(faults=(fault,)))
+
+
+def test_a_lag_follows_a_step_as_a_first_order_system_does(make_plant: Any) -> None:
+    simulation = sensing(make_plant, lag=4.0)  # the period is 2 s
+    share, shown = 1.0 - math.exp(-0.5), 1.0
+    assert float(simulation.measurement[0, 0]) == 1.0  # it has always read the start
+    for _ in range(4):
+        got = simulation.step(FILL)
+        shown += share * (float(got.state) - shown)
+        assert float(got.measurement[0, 0]) == pytest.approx(shown, abs=1e-12)
+
+
+def test_a_lag_comes_before_the_delay(make_plant: Any) -> None:
+    both, lagged = sensing(make_plant, lag=4.0, delay_steps=1), sensing(make_plant, lag=4.0)
+    late = [float(both.step(FILL).measurement[0, 0]) for _ in range(4)]
+    early = [float(lagged.step(FILL).measurement[0, 0]) for _ in range(4)]
+    assert late[1:] == early[:-1]
+
+
+def test_a_bias_is_drawn_for_an_episode_and_stays(make_plant: Any) -> None:
+    simulation = sensing(make_plant, 4000, bias_spread=0.1)
+    first = simulation.measurement[:, 0] - simulation.state[:, 0]
+    assert float(first.std()) == pytest.approx(0.1, rel=0.05)
+    got = simulation.step(HOLD.expand(4000, 1))
+    torch.testing.assert_close(got.measurement[:, 0] - got.state[:, 0], first)
+    simulation.reset()
+    assert not torch.equal(simulation.measurement[:, 0] - simulation.state[:, 0], first)
+
+
+def test_a_walking_bias_spreads_with_the_root_of_time(make_plant: Any) -> None:
+    simulation = sensing(make_plant, 4000, bias_walk=0.01)
+    assert torch.equal(simulation.measurement[:, 0], simulation.state[:, 0])
+    for _ in range(9):
+        got = simulation.step(HOLD.expand(4000, 1))
+    assert float((got.measurement[:, 0] - got.state[:, 0]).std()) == pytest.approx(0.03, rel=0.06)
+
+
+def test_lost_readings_are_held_and_grow_old_at_the_declared_rate(make_plant: Any) -> None:
+    simulation = sensing(make_plant, 2000, dropout={"probability": 0.2})
+    before, age = simulation.measurement[:, 0].clone(), simulation.age[:, 0].clone()
+    lost = 0
+    for _ in range(3):
+        got = simulation.step(FILL.expand(2000, 1))
+        stale = got.quality[:, 0] == 2
+        lost += int(stale.sum())
+        assert torch.equal(got.measurement[stale, 0], before[stale])
+        assert torch.equal(got.age[stale, 0], age[stale] + 2.0)
+        assert torch.equal(got.measurement[~stale, 0], got.state[~stale, 0])
+        assert (got.quality[~stale, 0] == 0).all()
+        before, age = got.measurement[:, 0].clone(), got.age[:, 0].clone()
+    assert abs(lost - 1200) < 5 * math.sqrt(6000 * 0.2 * 0.8)
+    assert float(age.max()) > 2.0  # some were lost twice in a row
+
+
+def test_lost_readings_that_are_not_held_are_no_numbers_and_bad(make_plant: Any) -> None:
+    simulation = sensing(make_plant, 500, dropout={"probability": 0.3, "hold": "none"})
+    got = simulation.step(FILL.expand(500, 1))
+    lost = got.quality[:, 0] == 1
+    assert 100 < int(lost.sum()) < 200
+    assert got.measurement[lost, 0].isnan().all()
+    assert torch.equal(got.measurement[~lost, 0], got.state[~lost, 0])
+    assert (got.quality[:, 1] == 0).all()  # of the other sensor
+
+
+def test_a_drifting_sensor_moves_away_step_by_step(make_plant: Any) -> None:
+    seen = readings(with_fault(make_plant, "drift", (2, 4), value=0.1), HOLD, 4)
+    assert [value for value, _, _ in seen] == pytest.approx([1.0, 1.0, 1.1, 1.2, 1.0])
+    assert {quality for _, quality, _ in seen} == {0}
+
+
+def test_a_noisy_sensor_is_noisy_in_its_window_only(make_plant: Any) -> None:
+    fault = SensorFault(signal="level", kind="noise", from_step=1, to_step=2, value=0.2)
+    simulation = Simulation(make_plant(), 5000, scenario=Scenario(faults=(fault,)), autoreset=False)
+    assert float(simulation.measurement[:, 0].std()) == 0.0
+    hold = HOLD.expand(5000, 1)
+    assert float(simulation.step(hold).measurement[:, 0].std()) == pytest.approx(0.2, rel=0.05)
+    assert float(simulation.step(hold).measurement[:, 0].std()) == 0.0
+
+
+def test_what_sensors_remember_is_in_the_state_of_a_simulation(make_plant: Any) -> None:
+    built = {"lag": 4.0, "bias_walk": 0.01, "bias_spread": 0.1, "dropout": {"probability": 0.3}, "noise": {"std": 0.1}}
+    first, second = (sensing(make_plant, 8, **built) for _ in range(2))
+    for _ in range(3):
+        first.step(FILL.expand(8, 1))
+    second.load_state_dict(first.state_dict())
+    for _ in range(3):
+        a, b = first.step(FILL.expand(8, 1)), second.step(FILL.expand(8, 1))
+        assert torch.equal(a.measurement, b.measurement)
+        assert torch.equal(a.age, b.age)
