@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fpo_pilot.plants.check import check_plant
     from fpo_pilot.plants.load import load_plant
 
 try:
@@ -19,9 +20,9 @@ try:
 except PackageNotFoundError:  # a source tree that nobody installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__", "load_plant"]
+__all__ = ["__version__", "check_plant", "load_plant"]
 
-_LAZY = {"load_plant": "fpo_pilot.plants.load"}
+_LAZY = {"check_plant": "fpo_pilot.plants.check", "load_plant": "fpo_pilot.plants.load"}
 
 
 def __getattr__(name: str) -> Any:

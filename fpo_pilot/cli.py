@@ -74,14 +74,25 @@ def check(
     schema: Annotated[
         str | None, typer.Option("--schema", help="Print the JSON Schema of: plant, safety, training or evaluation.")
     ] = None,
+    plant: Annotated[list[str] | None, typer.Option("--plant", help="As the argument; repeatable.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All plants, those that ship among them.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Simulate: types, substeps, ranges, sensor faults, starts; seconds to minutes."),
+    ] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="With --deep: steps of each trajectory.")] = None,
     json: Json = False,
 ) -> None:
-    """Check specs; list each signal, what uses it, and what nothing covers."""
-    from fpo_pilot.commands.check import run_check, run_schema
+    """Check specs; list each signal, what uses it, and what nothing covers. With --deep, check the plant itself."""
+    from fpo_pilot.commands.check import named_plants, run_check, run_schema
+    from fpo_pilot.commands.deep_check import run_deep_check
 
     if schema is not None:
         raise typer.Exit(run_schema(schema))
-    raise typer.Exit(run_check(plants or [], as_json=json))
+    names = named_plants([*(plants or []), *(plant or [])], everything=everything)
+    if deep:
+        raise typer.Exit(run_deep_check(names, steps=steps, as_json=json))
+    raise typer.Exit(run_check(names, as_json=json))
 
 
 @app.command()

@@ -12,12 +12,12 @@ from fpo_pilot.evaluate.comparison import Job
 PAGE = Path(__file__).resolve().parent.parent / "results.md"
 
 
-def put(mark: str, lines: Sequence[str]) -> None:
-    """Put lines between the marks of a section of docs/results.md."""
-    text = PAGE.read_text("utf-8")
+def put(mark: str, lines: Sequence[str], page: Path = PAGE) -> None:
+    """Put lines between the marks of a section of a page."""
+    text = page.read_text("utf-8")
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     start, stop = text.index(begin) + len(begin), text.index(end)
-    PAGE.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
+    page.write_text(text[:start] + "\n" + "\n".join(lines) + "\n" + text[stop:], "utf-8")
 
 
 def missing(jobs: Sequence[Job], runs: pd.DataFrame) -> list[Job]:

@@ -27,11 +27,18 @@ def run_schema(kind: str) -> int:
     raise SpecError("--schema", kind, f"one of {', '.join(SCHEMAS)}", "Name one of them.")
 
 
+def named_plants(plants: Sequence[str], *, everything: bool) -> list[str]:
+    """Return the plants that are asked for: those named, all there are, or all of the project one stands in."""
+    if everything:
+        return sorted(content.list_plants())
+    return list(plants) or _own_plants()
+
+
 def run_check(plants: Sequence[str], *, as_json: bool) -> int:
-    """Check the named plants, or all of the project; 2 if a spec is wrong, with every error of every file."""
+    """Check the specs of some plants; 2 if a spec is wrong, with every error of every file."""
     found: list[Coverage] = []
     errors: list[SpecError] = []
-    for name in plants or _own_plants():
+    for name in plants:
         try:
             found.append(_check_one(name))
         except SpecErrors as wrong:

@@ -137,10 +137,17 @@ def _policies(plant: Plant, run_dir: Path, against: Sequence[Path]) -> dict[str,
 
 def show(evaluation: Evaluation, run_dir: Path) -> None:
     """Print the rows, the verdict and what comes next."""
-    from fpo_pilot.evaluate import rows_as_table
+    from fpo_pilot.evaluate import goals_as_table, rows_as_table
 
     columns, rows = rows_as_table(evaluation)
     table(f"{evaluation.plant}: offline evaluation (cost = −return)", columns, rows)
+    columns, rows = goals_as_table(evaluation)
+    if rows:
+        table(
+            f"{evaluation.plant}: goals satisfied, mean over episodes with {evaluation.confidence:.0%} interval",
+            columns,
+            rows,
+        )
     verdict = evaluation.verdict
     say(f"verdict against the incumbent: {verdict.result.upper()}. {verdict.reason}")
     say(f"written: {run_dir / 'evaluation.json'}, {run_dir / 'episodes.parquet'}")

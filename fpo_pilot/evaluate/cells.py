@@ -22,7 +22,7 @@ from fpo_pilot.evaluate.episodes import Conditions, EpisodeBatch, end_reasons, r
 from fpo_pilot.evaluate.oracle import NoPlan, Plan, plan_episode
 from fpo_pilot.evaluate.store import STAGE, CellTables
 from fpo_pilot.logs import code_hash, episode_schema, step_schema, to_table
-from fpo_pilot.logs.schema import reward_term_names
+from fpo_pilot.logs.schema import goal_verbs, reward_term_names
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.shields.build import build_stack
 from fpo_pilot.specs import spec_hash
@@ -80,7 +80,7 @@ class Bench:
             plant.spec, plant.safety, metadata={**metadata, "clock": "simulated; every episode starts at 1970-01-01"}
         )
         self.episode_schema: pa.Schema = episode_schema(
-            reward_term_names(plant.spec), tuple(limit.id for limit in plant.limits)
+            reward_term_names(plant.spec), tuple(limit.id for limit in plant.limits), goal_verbs(plant.spec)
         )
 
     def key(self, cell: Cell) -> str:
@@ -156,6 +156,8 @@ class Bench:
             "interventions": batch.interventions,
             **{f"reward.{name}": value for name, value in batch.terms.items()},
             **{f"margin_min.{name}": value for name, value in batch.margin_min.items()},
+            **{f"goal.{name}": value for name, value in batch.goals.satisfaction.items()},
+            **{f"robustness.{name}": value for name, value in batch.goals.robustness.items()},
         }
         return to_table(self.episode_schema, columns, cell.episodes)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.evaluate.arms import Actor, Sight
+from fpo_pilot.evaluate.goals import GoalScores, GoalTally
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.verdict import ShieldContext
 
@@ -44,6 +45,7 @@ class EpisodeBatch:
     """Steps in which the shield altered the proposal."""
     terms: dict[str, Array]
     margin_min: dict[str, Array]
+    goals: GoalScores
     log: dict[str, Any]
     """Columns of the step log, by episode and then by step; empty if none was asked for."""
 
@@ -129,6 +131,7 @@ class _Tally:
         counted = ("steps", "violations_hard", "violations_soft", "interventions", "terminated", "truncated", "tripped")
         self.totals = {name: torch.zeros(self.episodes, dtype=torch.int64) for name in counted}
         self.kinds = {limit.id: limit.kind for limit in self.plant.limits}
+        self.goals = GoalTally(self.plant, self.episodes)
 
     def add(self, transition: Transition, altered: Tensor) -> None:
         """Count one step."""
@@ -148,6 +151,7 @@ class _Tally:
         for name, margin in transition.margins.items():
             before = self.margins.get(name, torch.full((self.episodes,), torch.inf, dtype=torch.float64))
             self.margins[name] = torch.where(running, torch.minimum(before, margin.to(torch.float64)), before)
+        self.goals.add(transition, running)
         self._sum("terminated", transition.terminated)
         self._sum("truncated", transition.truncated)
         self._sum("tripped", transition.tripped)
@@ -169,6 +173,7 @@ class _Tally:
             interventions=numbers["interventions"],
             terms=terms,
             margin_min={name: value.numpy() for name, value in self.margins.items()},
+            goals=self.goals.scores(numbers["steps"], numbers["tripped"] > 0),
             log=recorder.columns(numbers["steps"]),
         )
 

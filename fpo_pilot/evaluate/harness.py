@@ -23,6 +23,7 @@ from fpo_pilot.evaluate.results import (
     ChosenDeployment,
     Estimate,
     Evaluation,
+    GoalResult,
     Row,
     Skipped,
     Verdict,
@@ -33,6 +34,7 @@ from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict, only_episode
 from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
 from fpo_pilot.evidence.interval import Floats
 from fpo_pilot.logs import write_json_atomic
+from fpo_pilot.logs.schema import goal_verbs
 
 if TYPE_CHECKING:
     from fpo_pilot.learn.policy import Deployment
@@ -221,6 +223,17 @@ class _Run:
             ),
             interventions_per_100_steps=100.0 * float(_column(done, "interventions").sum()) / steps,
             margins_min={limit.id: _least(episodes, f"margin_min.{limit.id}") for limit in self.plant.limits},
+            goals={name: self._goal(done, name, certain) for name in goal_verbs(self.plant.spec)},
+        )
+
+    def _goal(self, done: _Done, name: str, certain: bool) -> GoalResult:
+        shares, robustness = _column(done, f"goal.{name}"), _column(done, f"robustness.{name}")
+        counted = shares[np.isfinite(shares)]  # an episode whose task ended before the goal was asked says nothing
+        margins = robustness[np.isfinite(robustness)]
+        return GoalResult(
+            satisfaction=Estimate.of(_interval(counted, certain, self.spec.confidence, self.seed)),
+            episodes_in_full=int((counted >= 1.0).sum()),
+            robustness_min=float(margins.min()) if len(margins) else None,
         )
 
     def _verdict(self, chosen: ChosenDeployment | None, reported: Sequence[_Done]) -> Verdict:

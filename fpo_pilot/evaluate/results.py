@@ -47,6 +47,17 @@ class Violations(Record):
     """Exact one-sided upper limit of the rate, from the independent episodes."""
 
 
+class GoalResult(Record):
+    """How a goal was kept."""
+
+    satisfaction: Estimate
+    """Mean over episodes of the share, 0 to 1, of the steps that count."""
+    episodes_in_full: int
+    """Episodes that satisfied it at every step that counts."""
+    robustness_min: float | None
+    """By how much the worst episode keeps it, over the goal's scale; negative by how much it fails."""
+
+
 class Row(Record):
     """One controller in one mode, with or without shield, in one scenario."""
 
@@ -60,6 +71,8 @@ class Row(Record):
     interventions_per_100_steps: float
     margins_min: dict[str, float | None]
     """For each limit the least distance over all steps; negative where it was passed."""
+    goals: dict[str, GoalResult] = {}
+    """For each goal with a condition."""
 
     @model_serializer(mode="wrap")
     def _with_keyword(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

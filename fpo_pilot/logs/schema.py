@@ -52,8 +52,16 @@ def step_schema(
     return pa.schema(fields, metadata=_file_metadata(fields, plant, metadata or {}))
 
 
-def episode_schema(reward_terms: Iterable[str], limit_ids: Iterable[str]) -> pa.Schema:
-    """Return the schema of episodes.parquet: one row per episode."""
+def episode_schema(
+    reward_terms: Iterable[str], limit_ids: Iterable[str], goals: Mapping[str, str] | None = None
+) -> pa.Schema:
+    """Return the schema of episodes.parquet: one row per episode.
+
+    Args:
+        reward_terms: names of the terms.
+        limit_ids: ids of the limits.
+        goals: names of the goals with a condition, to their verbs.
+    """
     fields = [
         _field("stage", _TEXT, nullable=False),
         _field("arm", _TEXT, nullable=False),
@@ -74,12 +82,21 @@ def episode_schema(reward_terms: Iterable[str], limit_ids: Iterable[str]) -> pa.
     ]
     fields += [_field(f"reward.{term}", pa.float64(), {"unit": "1"}) for term in reward_terms]
     fields += [_field(f"margin_min.{limit}", pa.float64()) for limit in limit_ids]
+    for column, what in (("goal", "share of the steps that count"), ("robustness", "margin over the goal's scale")):
+        facts = {name: {"unit": "1", "verb": verb, "what": what} for name, verb in (goals or {}).items()}
+        fields += [_field(f"{column}.{name}", pa.float64(), fact) for name, fact in facts.items()]
     return pa.schema(fields, metadata={"fpo_pilot.schema": "episodes", "fpo_pilot.schema_version": VERSION})
 
 
 def reward_term_names(plant: PlantSpec) -> tuple[str, ...]:
     """Names of the reward's terms, or of the goals that take their place."""
-    return tuple(term.name for term in plant.reward) or tuple(goal.name for goal in plant.goals)
+    return tuple(term.name for term in plant.reward) or tuple(goal.name for goal in plant.goals if goal.weight > 0.0)
+
+
+def goal_verbs(plant: PlantSpec) -> dict[str, str]:
+    """Map every goal that an episode satisfies or fails to its verb: avoid, reach or drive."""
+    verbs = ("avoid", "reach", "drive")
+    return {goal.name: verb for goal in plant.goals for verb in verbs if getattr(goal, verb) is not None}
 
 
 def measured_names(plant: PlantSpec) -> tuple[str, ...]:

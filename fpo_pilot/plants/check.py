@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fpo_pilot.errors import FpoPilotError
+from fpo_pilot.plants.answers import CheckResult, ask
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 
@@ -16,44 +15,39 @@ _BATCH = 32
 _STEP_ERROR = 1e-3
 """Largest error of a step, relative to the range of the signal, that too few substeps may leave."""
 _OBSERVATION_REACH = 10.0
+DEEP_STEPS = 100
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """The answer to one question about a plant."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-def check_plant(plant: Plant) -> list[CheckResult]:
+def check_plant(plant: Plant, *, deep: bool = False, steps: int = DEEP_STEPS) -> list[CheckResult]:
     """Ask every question; nothing is raised, so that all answers are there at once.
+
+    Args:
+        plant: the plant.
+        deep: also ask what takes seconds to minutes: whole trajectories, types, faults, distributions.
+        steps: length of the trajectories of the deep questions, or that of an episode if it is shorter.
 
     Returns:
         One result a question, in a fixed order. A plant that fails one should not be trained on.
     """
-    questions: tuple[tuple[str, Callable[[Plant], tuple[bool, str]]], ...] = (
-        ("starts are inside the hard limits", _starts_safe),
-        ("a step returns the right shape, type and device", _step_shapes),
-        ("a batch gives what single plants give", _batch_is_loop),
-        ("the substeps are fine enough", _substeps),
-        ("nothing becomes infinite under random actions", _stays_finite),
-        ("the same seed gives the same episode", _reproduces),
-        ("an episode ends by its horizon at the latest", _horizon),
-        ("observations are scaled", _observations),
-        ("runs without asking the device for a value", _meta),
+    results = ask(
+        (
+            ("starts are inside the hard limits", _starts_safe),
+            ("a step returns the right shape, type and device", _step_shapes),
+            ("a batch gives what single plants give", _batch_is_loop),
+            ("the substeps are fine enough", _substeps),
+            ("nothing becomes infinite under random actions", _stays_finite),
+            ("the same seed gives the same episode", _reproduces),
+            ("an episode ends by its horizon at the latest", _horizon),
+            ("observations are scaled", _observations),
+            ("runs without asking the device for a value", _meta),
+        ),
+        plant,
     )
-    results = []
-    for name, question in questions:
-        try:
-            passed, detail = question(plant)
-        except FpoPilotError as error:
-            passed, detail = False, str(error)
-        except Exception as error:  # noqa: BLE001  # the dynamics are the user's: whatever they raise is the answer
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        results.append(CheckResult(name, passed, detail))
-    return results
+    if not deep:
+        return results
+    from fpo_pilot.plants.deep_check import deep_results  # scipy's statistics take a second to import
+
+    return results + deep_results(plant, steps)
 
 
 def _sample(plant: Plant) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -131,15 +131,28 @@ def reward_model(plant: Plant) -> RewardModel:
     )
 
 
+class StepValues(NamedTuple):
+    """What a step is worth; ``[B]`` each."""
+
+    terms: dict[str, Tensor]
+    """Weighted terms of the reward."""
+    kpi: dict[str, Tensor]
+    """Key figures, with ``goal.<name>`` 1 where a goal is satisfied."""
+    robustness: dict[str, Tensor]
+    """Of each goal with a condition, by how much this step is as it should be, over its scale."""
+    reached: Tensor
+    """``[B, G]`` whether each ``reach`` goal has been reached, this step included."""
+
+
 def reward_terms(
     model: RewardModel, values: Signals, previous: Signals, like: Tensor, step: Tensor, reached: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Evaluate the reward of a step.
+) -> StepValues:
+    """Evaluate the reward of a step, and the goals.
 
     A goal is worth, per step, its weight divided by the horizon (weight × period, with the episode as the unit of
     time), so that a return does not change with the period: ``avoid`` and ``drive`` lose the distance by which they
     fail over ``scale`` (``avoid`` also 1 for failing at all), ``reach`` loses it until it was reached once,
-    ``minimize`` and ``maximize`` count their expression over ``scale``.
+    ``minimize`` and ``maximize`` count their expression over ``scale``. A goal of weight 0 gives no term.
 
     Args:
         model: compiled.
@@ -148,12 +161,9 @@ def reward_terms(
         like: ``[B]``, gives type and device.
         step: ``[B]`` index of the step.
         reached: ``[B, G]`` whether each ``reach`` goal was reached before.
-
-    Returns:
-        Weighted terms ``[B]``; key figures ``[B]``, with ``goal.<name>`` 1 where a goal is satisfied; and ``reached``
-        after the step.
     """
     terms: dict[str, Tensor] = {}
+    robust: dict[str, Tensor] = {}
     kpi = {name: expression.value(values, previous, like) for name, expression in model.kpi}
     columns = {index: column for column, index in enumerate(model.reach_goals)}
     latched = list(reached.unbind(-1)) if columns else []
@@ -176,9 +186,11 @@ def reward_terms(
                 short = torch.where(holds, torch.zeros_like(short), short)
             elif goal.within_steps is not None:
                 holds = holds | (step + 1 < goal.within_steps)
-            terms[term.name] = short * -term.weight
+            if goal.weight > 0.0:
+                terms[term.name] = short * -term.weight
             kpi[f"goal.{term.name}"] = holds.to(like.dtype)
-    return terms, kpi, torch.stack(latched, dim=-1) if latched else reached
+            robust[term.name] = (-margin if goal.avoid is not None else margin) / term.scale
+    return StepValues(terms, kpi, robust, torch.stack(latched, dim=-1) if latched else reached)
 
 
 def limit_margins(limits: tuple[Limit, ...], values: Signals) -> dict[str, Tensor]:

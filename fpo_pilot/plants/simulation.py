@@ -190,21 +190,22 @@ class Simulation:
         values = self._values(state, outputs, reference, applied)
         previous = self._previous(before, applied)
         like = before.episode_return
-        terms, kpi, reached = reward_terms(self._reward, values, previous, like, before.step, before.reached)
-        reward = sum(terms.values(), start=torch.zeros_like(like))
+        worth = reward_terms(self._reward, values, previous, like, before.step, before.reached)
+        reward = sum(worth.terms.values(), start=torch.zeros_like(like))
         margins = limit_margins(self._reward.limits, values)
         end = self._reward.ends_when
         terminated = tripped if end is None else tripped | end.holds(values, previous, like)
         truncated = (before.step + 1 >= self.plant.horizon) & ~terminated
-        after = self._remembered(before, state, outputs, applied, level, reached, reward)
+        after = self._remembered(before, state, outputs, applied, level, worth.reached, reward)
         final_observation = self._observe(after)
         observation = self._restart(after, terminated | truncated, final_observation)
         return Transition(
             observation=observation,
             final_observation=final_observation,
             reward=reward.to(torch.float32),
-            terms=terms,
-            kpi=kpi,
+            terms=worth.terms,
+            kpi=worth.kpi,
+            robustness=worth.robustness,
             cost=self._cost(tripped, margins),
             margins=margins,
             terminated=terminated,

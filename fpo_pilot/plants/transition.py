@@ -25,6 +25,8 @@ class Transition:
     """Weighted reward terms ``[B]``."""
     kpi: Mapping[str, Tensor]
     """Key figures ``[B]``; ``goal.<name>`` is 1 where a goal is satisfied."""
+    robustness: Mapping[str, Tensor]
+    """Of each goal with a condition, by how much ``[B]`` the step is as it should be, over the goal's scale."""
     cost: Tensor
     """``[B]``, 1 where a hard limit is violated or the plant tripped, else 0."""
     margins: Mapping[str, Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -20,10 +21,19 @@ from fpo_pilot.reporting.labels import (
 from fpo_pilot.reporting.page import Figure, Source
 from fpo_pilot.reporting.phrases import Phrase, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
+from fpo_pilot.reporting.views import PlantView, SafetyView
 
 MOST_SIGNALS = 4
 MOST_ACTIONS = 2
 SECONDS_UNITS = ((7200.0, "h", 3600.0), (120.0, "min", 60.0), (0.0, "s", 1.0))
+
+
+@dataclass(frozen=True)
+class Process:
+    """The plant that was driven, and its safety spec, if it has one."""
+
+    plant: PlantView
+    safety: SafetyView | None
 
 
 @dataclass(frozen=True)
@@ -63,14 +73,12 @@ def trajectory_figure(run: Run) -> Figure | None:
             paths.append(Path(arm, mode, controller_label(arm, mode), role, steps))
     if not any(path.role == "policy" for path in paths):
         return None
-    signals, actions = key_signals(run)
-    panels = [_signal_panel(run, name, paths) for name in signals]
-    panels += [_action_panel(run, name, paths) for name in actions]
-    shown = tuple(panel for panel in panels if panel.series)
-    if not shown:
+    process = Process(run.manifest.plant_spec, run.manifest.safety_spec)
+    drawing = episode_panels(process, paths)
+    if not drawing.panels:
         return None
-    clock = _clock(run)
-    references = [f"ref.{name}" for name in _references(run).values()]
+    signals, actions = key_signals(process)
+    references = [f"ref.{name}" for name in _references(process).values()]
     return Figure(
         id="trajectories",
         caption=say(
@@ -79,8 +87,8 @@ def trajectory_figure(run: Run) -> Figure | None:
             seed=str(seed),
             controller=full_label(*candidate, judged_shield(evaluation)),
         ),
-        description=say("trajectories.description", count=len(shown)),
-        drawing=Panels(say("figure.time", unit=clock.unit), shown),
+        description=say("trajectories.description", count=len(drawing.panels)),
+        drawing=drawing,
         sources=(
             Source(
                 "steps/stage=offline",
@@ -92,24 +100,37 @@ def trajectory_figure(run: Run) -> Figure | None:
     )
 
 
-def key_signals(run: Run) -> tuple[list[str], list[str]]:
-    """Signals to show (with a set point first, then with a hard limit, then a soft one) and the first actuators."""
-    plant, safety = run.manifest.plant_spec, run.manifest.safety_spec
-    referenced = list(_references(run))
+def episode_panels(process: Process, paths: Sequence[Path]) -> Panels:
+    """Draw one episode under one or several controllers: key signals with limits and set points, then actuators."""
+    signals, actions = key_signals(process)
+    panels = [_signal_panel(process, name, paths) for name in signals]
+    panels += [_action_panel(process, name, paths) for name in actions]
+    unit = _clock(process).unit
+    return Panels(say("figure.time", unit=unit), tuple(panel for panel in panels if panel.series))
+
+
+def key_signals(process: Process) -> tuple[list[str], list[str]]:
+    """Signals to show and the first actuators.
+
+    Those with a set point and a hard limit come first, then those with a set point, a hard limit, a soft one, and the rest.
+    """
+    plant, safety = process.plant, process.safety
+    referenced = list(_references(process))
     hard = [limit.signal for limit in safety.limits if limit.kind == "hard"] if safety else []
     soft = [limit.signal for limit in safety.limits if limit.kind == "soft"] if safety else []
     others = [
         name for name, signal in plant.signals.items() if signal.role in ("state", "measurement") and signal.measured
     ]
-    ordered = dict.fromkeys([*referenced, *hard, *soft, *others])
+    both = [name for name in referenced if name in hard]
+    ordered = dict.fromkeys([*both, *referenced, *hard, *soft, *others])
     signals = [n for n in ordered if n in plant.signals and plant.signals[n].role in ("state", "measurement")]
     actions = [name for name, signal in plant.signals.items() if signal.role == "action"]
     return signals[:MOST_SIGNALS], actions[:MOST_ACTIONS]
 
 
-def _references(run: Run) -> dict[str, str]:
+def _references(process: Process) -> dict[str, str]:
     """Measured signal -> its set point, from the observation terms or from the incumbent's loops."""
-    plant, safety = run.manifest.plant_spec, run.manifest.safety_spec
+    plant, safety = process.plant, process.safety
     pairs = {o.of: o.reference for o in plant.observations if o.term == "setpoint_error" and o.of and o.reference}
     loops = safety.incumbent.get("loops", ()) if safety is not None else ()
     for loop in loops:
@@ -154,8 +175,9 @@ def _keys(table: pa.Table) -> list[tuple[str, str, bool, str, int]]:
 
 def _read(run: Run, key: tuple[str, str, bool, str, int]) -> pa.Table | None:
     arm, mode, on, scenario, episode = key
-    signals, actions = key_signals(run)
-    columns = ["step", *(f"obs.{n}" for n in signals), *(f"ref.{n}" for n in _references(run).values())]
+    process = Process(run.manifest.plant_spec, run.manifest.safety_spec)
+    signals, actions = key_signals(process)
+    columns = ["step", *(f"obs.{n}" for n in signals), *(f"ref.{n}" for n in _references(process).values())]
     columns += [f"act.applied.{name}" for name in actions]
     table = run.steps(
         "offline",
@@ -165,40 +187,42 @@ def _read(run: Run, key: tuple[str, str, bool, str, int]) -> pa.Table | None:
     return None if table is None else table.sort_by("step")
 
 
-def _clock(run: Run) -> Clock:
-    timing = run.manifest.plant_spec.timing
+def _clock(process: Process) -> Clock:
+    timing = process.plant.timing
     length = timing.period * timing.horizon
     unit, seconds = next((unit, size) for least, unit, size in SECONDS_UNITS if length >= least)
     return Clock(unit, timing.period / seconds)
 
 
-def _series(run: Run, path: Path, column: str, label: Phrase, *, held: bool = False) -> Series | None:
+def _series(process: Process, path: Path, column: str, label: Phrase, *, held: bool = False) -> Series | None:
     values = numbers(path.steps, column)
     if not any(math.isfinite(value) for value in values):
         return None
-    clock = _clock(run)
+    clock = _clock(process)
     times = tuple(step * clock.per_step for step in numbers(path.steps, "step"))
     return Series(label, times, tuple(values), path.role, held=held)
 
 
-def _signal_panel(run: Run, name: str, paths: list[Path]) -> Panel:
-    plant, safety = run.manifest.plant_spec, run.manifest.safety_spec
-    series = tuple(s for s in (_series(run, path, f"obs.{name}", path.label) for path in paths) if s is not None)
+def _signal_panel(process: Process, name: str, paths: Sequence[Path]) -> Panel:
+    plant, safety = process.plant, process.safety
+    series = tuple(s for s in (_series(process, path, f"obs.{name}", path.label) for path in paths) if s is not None)
     levels = []
     for limit in safety.limits if safety is not None else ():
         for value in (limit.low, limit.high):
             if limit.signal == name and value is not None:
                 levels.append(Level(say(f"figure.limit_{limit.kind}", value=declared(value)), value, limit.kind))
-    reference = _references(run).get(name)
+    reference = _references(process).get(name)
     target = None
     if reference is not None and paths:
-        target = _series(run, replace(paths[0], role="target"), f"ref.{reference}", say("figure.set_point"), held=True)
+        target = _series(
+            process, replace(paths[0], role="target"), f"ref.{reference}", say("figure.set_point"), held=True
+        )
     return Panel(axis_label(name, plant), series, tuple(levels), target)
 
 
-def _action_panel(run: Run, name: str, paths: list[Path]) -> Panel:
-    plant, safety = run.manifest.plant_spec, run.manifest.safety_spec
-    held = (_series(run, path, f"act.applied.{name}", path.label, held=True) for path in paths)
+def _action_panel(process: Process, name: str, paths: Sequence[Path]) -> Panel:
+    plant, safety = process.plant, process.safety
+    held = (_series(process, path, f"act.applied.{name}", path.label, held=True) for path in paths)
     series = tuple(s for s in held if s is not None)
     limit = safety.actions.get(name) if safety is not None else None
     levels: tuple[Level, ...] = ()

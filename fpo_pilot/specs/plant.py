@@ -152,6 +152,9 @@ class Goal(Spec):
 
     Exactly one of ``avoid`` (a condition that must never hold), ``reach`` (must hold at some time),
     ``drive`` (must hold from ``within_steps`` on), ``minimize`` and ``maximize`` (an expression).
+
+    A plant has ``reward`` or goals with a weight, never both. Goals of ``weight: 0`` are measured and not rewarded: they may
+    stand beside either.
     """
 
     name: Name
@@ -161,7 +164,8 @@ class Goal(Spec):
     within_steps: Annotated[int, Field(ge=1)] | None = None
     minimize: str | None = None
     maximize: str | None = None
-    weight: Positive = 1.0
+    weight: NonNegative = 1.0
+    """0 to measure the goal in every evaluation and leave the reward as it is."""
     scale: Positive | None = None
     """Divides the expression or the violated distance; defaults to the span of the first signal that is named."""
     hazard: str | None = None

@@ -321,24 +321,26 @@ def _same_unit(plant: PlantSpec, first: str | None, second: str) -> bool:
 def _purpose(plant: PlantSpec) -> Iterator[Finding]:
     """Check rewards or goals: one of the two."""
     units = signal_units(plant)
-    if plant.reward and plant.goals:
+    rewarded = [goal for goal in plant.goals if goal.weight > 0.0]
+    if plant.reward and rewarded:
         yield Finding(
             ("goals",),
             Words("both `reward` and `goals`"),
             "one of the two",
-            "Goals are compiled to a reward: delete one.",
+            "Goals are compiled to a reward: delete one, or give the goals `weight: 0` to measure them only.",
         )
-    if not plant.reward and not plant.goals:
-        yield Finding(("reward",), NOTHING, "`reward` or `goals`", "Say what is good: add terms of a reward, or goals.")
+    if not plant.reward and not rewarded:
+        found = Words("only goals of weight 0") if plant.goals else NOTHING
+        yield Finding(("reward",), found, "`reward` or `goals`", "Say what is good: add terms of a reward, or goals.")
     yield from duplicate_findings((term.name for term in plant.reward), ("reward",), "name")
     for index, term in enumerate(plant.reward):
         yield from expression_findings(term.expression, ("reward", index, "expression"), units, plain=True)
     yield from duplicate_findings((goal.name for goal in plant.goals), ("goals",), "name")
     for index, goal in enumerate(plant.goals):
-        yield from _goal(goal, ("goals", index), units)
+        yield from _goal(goal, ("goals", index), units, plant.timing.horizon)
 
 
-def _goal(goal: Goal, path: Path, units: dict[str, str]) -> Iterator[Finding]:
+def _goal(goal: Goal, path: Path, units: dict[str, str], horizon: int) -> Iterator[Finding]:
     given = [verb for verb in VERBS if getattr(goal, verb) is not None]
     if len(given) != 1:
         found = Words(" and ".join(given)) if given else NOTHING
@@ -348,6 +350,16 @@ def _goal(goal: Goal, path: Path, units: dict[str, str]) -> Iterator[Finding]:
         yield from expression_findings(getattr(goal, verb), (*path, verb), units, condition=condition)
     if "drive" in given and goal.within_steps is None:
         yield Finding((*path, "within_steps"), NOTHING, "the step from which it must hold", "Add `within_steps:`.")
+    if goal.within_steps is not None and goal.within_steps > horizon:
+        expected = f"at most the horizon, {horizon}"
+        yield Finding((*path, "within_steps"), goal.within_steps, expected, "It would never be asked: lower it.")
+    if goal.weight == 0.0 and (goal.minimize is not None or goal.maximize is not None):
+        yield Finding(
+            (*path, "weight"),
+            goal.weight,
+            "a weight above 0 for minimize and maximize, which no episode satisfies or fails",
+            "To measure the expression only, write it under `kpi:`.",
+        )
     if "drive" not in given and goal.within_steps is not None:
         yield Finding(
             (*path, "within_steps"),

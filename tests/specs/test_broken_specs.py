@@ -68,6 +68,8 @@ CASES = (
     Broken("two kinds of observation", P, "{signal: level}", "{signal: level, term: progress}", 17, "observations[1]", "exactly one"),
     Broken("no reference", P, "reference: T_sp, scale", "scale", 18, "observations[2].reference", "found nothing, expected one of T_sp"),
     Broken("reward and goals", P, "kpi:", "goals: [{name: g, reach: 'T > 60 degC'}]\nkpi:", 28, "goals", "both `reward` and `goals`"),
+    Broken("a goal that is never asked", P, "kpi:", "goals: [{name: g, drive: 'T > 60 degC', within_steps: 61, weight: 0}]\nkpi:", 28, "goals[0].within_steps", "at most the horizon, 60"),
+    Broken("minimize without a weight", P, "kpi:", "goals: [{name: g, minimize: heat, weight: 0}]\nkpi:", 28, "goals[0].weight", "write it under `kpi:`"),
     Broken("a reward with a unit", P, "(delta(heat) / 5 kW)**2", "delta(heat)**2", 22, "reward[1].expression", "Divide by a scale"),
     Broken("a name in a reward", P, "(T - T_sp) / 10 K", "(T - T_set) / 10 K", 21, "reward[0].expression", "Did you mean `T_sp`?"),
     Broken("a call", P, "power: heat", "power: open(heat)", 28, "kpi.power", "one of the functions abs"),

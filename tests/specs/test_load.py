@@ -201,3 +201,15 @@ def test_a_number_that_overflows_is_not_a_number(project) -> None:
     with pytest.raises(SpecErrors, match="finite number"):
         load_plant_spec("boiler")
     assert math.isinf(float("1e400"))
+
+
+def test_goals_of_weight_zero_stand_beside_a_reward_but_not_in_its_place(project) -> None:
+    file = Path("envs") / "boiler" / "plant.yaml"  # of the project one stands in
+    text = file.read_text("utf-8")
+    goal = "goals: [{name: warm, drive: 'T > 50 degC', within_steps: 20, weight: 0}]\n"
+    file.write_text(text + goal, "utf-8")
+    assert [(g.name, g.weight) for g in load_plant_spec("boiler").goals] == [("warm", 0.0)]
+    begin, end = text.index("reward:"), text.index("disturbances:")
+    file.write_text(text[:begin] + text[end:] + goal, "utf-8")
+    with pytest.raises(SpecErrors, match="found only goals of weight 0, expected `reward` or `goals`"):
+        load_plant_spec("boiler")

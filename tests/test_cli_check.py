@@ -1,0 +1,58 @@
+"""``fpo-pilot check --deep``: a table and a document of questions, and 1 where an answer is no."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fpo_pilot import cli
+from fpo_pilot.specs import content
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["fpo-pilot", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    captured = capfd.readouterr()
+    assert isinstance(left.value.code, int)
+    return left.value.code, captured.out, captured.err
+
+
+def test_a_sound_plant_is_told_with_what_was_found_and_expected(monkeypatch, capfd) -> None:
+    code, out, err = call(monkeypatch, capfd, "check", "--plant", "grid_world", "--deep", "--steps", "4", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["steps"] == 4
+    answers = {answer["name"]: answer for answer in told["plants"]["grid_world"]}
+    assert len(answers) == 18
+    types = answers["float32 gives the trajectory of float64"]
+    assert types["passed"]
+    assert types["expected"] == "at most 0.0001 of the range"
+    code, out, _ = call(monkeypatch, capfd, "check", "grid_world", "--deep", "--steps", "4")
+    assert code == 0
+    assert "at most 0.0001 of the range" in out
+    assert "FAIL" not in out
+
+
+def test_a_plant_that_fails_is_named_with_its_question_and_the_exit_code_is_one(monkeypatch, capfd, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, capfd, "init", "mine", "--from", "cstr")[0] == 0
+    monkeypatch.chdir(tmp_path / "mine")
+    file = Path("envs/cstr/plant.yaml")
+    file.write_text(file.read_text("utf-8").replace("range: [0, 1]", "range: [0, 0.801]", 1), "utf-8")
+    code, out, _ = call(monkeypatch, capfd, "check", "--deep", "--steps", "5")  # all of the project: this one
+    assert code == 1
+    assert "cstr: FAILED: no state leaves its range without a trip. Correct the plant" in out
+    assert "without a trip" in out
+
+
+def test_all_means_those_that_ship_too(monkeypatch, capfd, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    call(monkeypatch, capfd, "init", "mine", "--from", "cstr")
+    monkeypatch.chdir(tmp_path / "mine")
+    code, out, _ = call(monkeypatch, capfd, "check", "--all", "--json")
+    assert code == 0
+    assert {one["plant"] for one in json.loads(out)} == set(content.list_plants())
