@@ -172,20 +172,19 @@ class MujocoModel:
         """Return the model of each environment, and ``[B]`` whether its parameters are finite."""
         if rows is None:
             return [self.compiled] * size, np.ones(size, dtype=np.bool_)
+        variants, finite = self._variants, _sound(rows)
+        models = np.full(len(rows), self.compiled, dtype=object)
+        if finite.any():
+            models[finite] = variants.of(rows[finite])
+        return np.broadcast_to(models, size).tolist(), np.broadcast_to(finite, size)
+
+    @cached_property
+    def _variants(self) -> Variants:
         if self.vary is None:
             raise PlantError(
                 f"{self.xml.name}: advance was given parameters, expected none: the model has nothing that writes them. "
                 "Give `vary` to MujocoModel, or leave the parameters out."
             )
-        finite = _sound(rows)
-        models = np.full(len(rows), self.compiled, dtype=object)
-        if finite.any():
-            models[finite] = self._variants.of(rows[finite])
-        return np.broadcast_to(models, size).tolist(), np.broadcast_to(finite, size)
-
-    @cached_property
-    def _variants(self) -> Variants:
-        assert self.vary is not None  # asked for by _models alone
         return Variants(self.xml, self.vary, self.compiled)
 
     @property

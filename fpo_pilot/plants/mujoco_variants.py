@@ -90,7 +90,9 @@ class Variants:
                 "Narrow the uncertainty of the parameters in plant.yaml, or correct `vary`."
             ) from error
         refuse_hidden_state(model, self._xml)
-        sizes, expected = (tuple(getattr(m, n) for n in ("nq", "nv", "nu", "nsensordata")) for m in (model, self._model))
+        sizes, expected = (
+            tuple(getattr(m, n) for n in ("nq", "nv", "nu", "nsensordata")) for m in (model, self._model)
+        )
         if sizes != expected:
             raise PlantError(
                 f"{self._xml.name}: with the parameters {row.tolist()} the model has (nq, nv, nu, sensor values) {sizes}, "

@@ -106,7 +106,9 @@ def test_controls_may_differ_in_each_time_step(model: MujocoModel) -> None:
     for step in range(3):
         stepwise = model.advance(stepwise, course[:, step], 0.01)
     assert torch.allclose(model.advance(state, course, 0.03), stepwise, atol=1e-13)
-    assert torch.equal(model.advance(state, control[:, None].expand(-1, 3, -1), 0.03), model.advance(state, control, 0.03))
+    assert torch.equal(
+        model.advance(state, control[:, None].expand(-1, 3, -1), 0.03), model.advance(state, control, 0.03)
+    )
     with pytest.raises(PlantError, match="the control has shape"):
         model.advance(state, course, 0.02)
 
