@@ -41,6 +41,8 @@ ALGORITHMS = ("fpo", "gaussian_ppo")
 INCUMBENT = "incumbent"
 SCALES = (0.0, 1.0)
 """Noise scales of deployment: from zero noise every episode takes the same decisions."""
+BLOCKED = {"aisle_blocked": -1.0, "other_aisle_blocked": 1.0}
+"""Scenarios in which one aisle is blocked, and the sign of y in the one that is left."""
 CANDIDATES = 16
 """Actions that are drawn at each step where a policy is kept to the open side."""
 FLOWN, DRAWN, SEED = 200, 40, 1000
@@ -66,9 +68,11 @@ def flights(pilot: str) -> Iterator[Flight]:
     for scale in (0.0,) if pilot == INCUMBENT else SCALES:
         for plant in ("crane_twin", "crane"):
             yield Flight(pilot, plant, "nominal", scale)
-        yield Flight(pilot, "crane", "aisle_blocked", scale)
+        for scenario in BLOCKED:
+            yield Flight(pilot, "crane", scenario, scale)
     if pilot != INCUMBENT:
-        yield Flight(pilot, "crane", "aisle_blocked", 1.0, kept_open=True)
+        for scenario in BLOCKED:
+            yield Flight(pilot, "crane", scenario, 1.0, kept_open=True)
 
 
 class Pilot:
@@ -83,7 +87,7 @@ class Pilot:
             self.policy = load_policy(Job("crane_twin", flight.pilot, seed).folder(runs))
 
     def propose(self, observation: Tensor) -> Tensor:
-        """Return actions ``[B, 2]``; of candidates, the one that goes farthest to negative y, the open side, before the pillar."""
+        """Return actions ``[B, 2]``; of candidates, the one that goes farthest to the open side, as long as it is before the pillar."""
         plant, batch = self.simulation.plant, len(observation)
         if self.flight.pilot == INCUMBENT:
             return plant.to_normalised(self.controller.act(self.simulation.signals(), self.simulation.applied))
@@ -91,7 +95,7 @@ class Pilot:
         noise = torch.randn((count * batch, 2), generator=self.generator)
         drawn = self.policy.sample(observation.repeat(count, 1), noise, self.flight.scale).reshape(count, batch, 2)
         before = self.simulation.signals()["load_x"] < PASSED
-        best = torch.where(before, drawn[..., 1].argmin(dim=0), 0)
+        best = torch.where(before, (drawn[..., 1] * BLOCKED.get(self.flight.scenario, 1.0)).argmax(dim=0), 0)
         return drawn[best, torch.arange(batch)]
 
 
@@ -200,12 +204,12 @@ def table_lines(episodes: pd.DataFrame) -> list[str]:
 def draw(paths: pd.DataFrame) -> None:
     """Draw the loads' paths from above, on the MuJoCo crane."""
     pilots = [(INCUMBENT, 0.0), *((name, scale) for name in ALGORITHMS for scale in SCALES)]
-    scenarios = ("nominal", "aisle_blocked")
-    figure, axes = plt.subplots(len(scenarios), len(pilots), figsize=(3.2 * len(pilots), 5.6), sharex=True, sharey=True)
+    scenarios = ("nominal", *BLOCKED)
+    figure, axes = plt.subplots(len(scenarios), len(pilots), figsize=(3.2 * len(pilots), 7.5), sharex=True, sharey=True)
     for row, scenario in enumerate(scenarios):
         for axis, (pilot, scale) in zip(axes[row], pilots, strict=True):
             own = paths[(paths["pilot"] == pilot) & (paths["scale"] == scale) & (paths["scenario"] == scenario)]
-            hall(axis, blocked=scenario == "aisle_blocked")
+            hall(axis, blocked=-BLOCKED.get(scenario, 0.0))
             for _, path in own.groupby("episode"):
                 up = path.loc[(path["x"] - PASSED).abs().idxmin(), "y"] > 0.0
                 axis.plot(path["x"], path["y"], color="#0b5fa5" if up else "#c05a00", linewidth=0.7, alpha=0.6)
@@ -219,13 +223,13 @@ def draw(paths: pd.DataFrame) -> None:
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
-def hall(axis: Axes, *, blocked: bool) -> None:
-    """Draw the pillar, what must be kept from it, the goal, and the blocked aisle."""
+def hall(axis: Axes, *, blocked: float) -> None:
+    """Draw the pillar, what must be kept from it, the goal, and the aisle that is blocked, by the sign of its y; 0 for none."""
     axis.add_patch(plt.Circle((3.0, 0.0), 0.65, facecolor="0.9", edgecolor="0.6", linestyle="--"))
     axis.add_patch(plt.Circle((3.0, 0.0), 0.4, color="0.45"))
     axis.add_patch(plt.Circle((6.0, 0.0), 0.1, color="#2a7f3f"))
     if blocked:
-        axis.plot([3.0, 3.0], [0.4, 2.5], color="#b02020", linewidth=3.0)
+        axis.plot([3.0, 3.0], [0.4 * blocked, 2.5 * blocked], color="#b02020", linewidth=3.0)
     axis.set_xlim(-0.5, 6.7)
     axis.set_ylim(-2.2, 2.2)
     axis.set_aspect("equal")

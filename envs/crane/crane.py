@@ -109,8 +109,9 @@ def way_round(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor], side: Te
     """
     near, far = torch.hypot(*start), torch.hypot(*end)
     turn = torch.atan2(start[0] * end[1] - start[1] * end[0], start[0] * end[0] + start[1] * end[1])  # [-pi, pi]
-    # a positive turn passes on the side of negative y
-    turn = torch.where(turn * side < 0.0, 2.0 * torch.pi - turn.abs(), turn.abs())
+    # a positive turn passes on the side of negative y; what is beyond the pillar has nothing left to pass
+    shut = (turn * side < 0.0) & (start[0] < 0.0)
+    turn = torch.where(shut, 2.0 * torch.pi - turn.abs(), turn.abs())
     outside = near.clamp(min=BERTH)
     arc = turn - torch.acos(BERTH / outside) - torch.acos(BERTH / far)
     tangents = torch.sqrt(outside.square() - BERTH**2) + torch.sqrt(far.square() - BERTH**2)

@@ -221,8 +221,11 @@ ARC = math.pi - 2.0 * math.acos(1.0 / 3.0)
         (5.0, 0.0, 0, 1.0),
         (0.0, 2.5, 0, 6.5),  # straight: 1.25 m from the pillar at the nearest
         (3.0, 1.0, 0, math.sqrt(8.0) + math.pi / 2.0 - math.acos(1.0 / 3.0)),
-        (3.0, 1.0, 1, math.sqrt(8.0) + 1.5 * math.pi - math.acos(1.0 / 3.0)),  # all round the other side
-        (3.0, -1.0, -1, math.sqrt(8.0) + 1.5 * math.pi - math.acos(1.0 / 3.0)),
+        (2.0, 1.0, 0, 1.0 + math.sqrt(8.0) + math.pi / 2.0 - math.acos(1.0 / 3.0)),
+        (2.0, 1.0, 1, 1.0 + math.sqrt(8.0) + math.pi - math.acos(1.0 / 3.0)),  # all round the other side
+        (2.0, -1.0, -1, 1.0 + math.sqrt(8.0) + math.pi - math.acos(1.0 / 3.0)),
+        (2.0, -1.0, 1, 1.0 + math.sqrt(8.0) + math.pi / 2.0 - math.acos(1.0 / 3.0)),
+        (5.0, 0.5, 1, math.hypot(1.0, 0.5)),  # past it already
     ],
 )
 def test_the_way_round_the_pillar(x: float, y: float, side: int, way: float) -> None:
