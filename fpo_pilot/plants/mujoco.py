@@ -3,7 +3,8 @@
 A dynamics class composes a :class:`MujocoModel`; it inherits nothing. MuJoCo itself is imported when a model is first
 used, so that importing this module stays light.
 
-Letters in shapes: B environments, Q coordinates and speeds of the model (nq + nv), U controls (nu), N sensor values.
+Letters in shapes: B environments, Q coordinates and speeds of the model (nq + nv), U controls (nu), N sensor values, T time
+steps of the model in a control period, P parameters.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import PlantError
+from fpo_pilot.plants.mujoco_variants import Variants, refuse_hidden_state
 
 if TYPE_CHECKING:
     import mujoco
@@ -44,21 +47,25 @@ class MujocoModel:
 
     Args:
         xml: the model (MJCF), as a rule ``Path(__file__).with_suffix(".xml")``.
+        vary: writes one row of parameters ``[P]`` into the source of the model, before it is compiled: masses, friction, places,
+            lengths. It must leave the numbers of coordinates, controls and sensors as they are. None where ``advance`` is
+            given no parameters.
 
     Raises:
         PlantError: there is no such file.
     """
 
     xml: Path
+    vary: Callable[[mujoco.MjSpec, Array], None] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a missing file here, where the trace still shows the plant that names it."""
         if not self.xml.is_file():
             raise PlantError(f"MujocoModel: found no file {self.xml}, expected a MuJoCo model. Correct the path.")
 
-    def __getstate__(self) -> dict[str, Path]:
-        """Keep only the path: what is compiled belongs to this process."""
-        return {"xml": self.xml}
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep only what was given: what is compiled belongs to this process."""
+        return {"xml": self.xml, "vary": self.vary}
 
     @cached_property
     def compiled(self) -> mujoco.MjModel:
@@ -73,12 +80,7 @@ class MujocoModel:
             model = mujoco.MjModel.from_xml_path(str(self.xml))
         except ValueError as error:
             raise PlantError(f"{self.xml}: MuJoCo says {error}, expected a model that compiles. Correct it.") from error
-        size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
-        if size != 1 + model.nq + model.nv:
-            raise PlantError(
-                f"{self.xml}: the model has {size - 1 - model.nq - model.nv} hidden state values (activations, delays or "
-                "plugins), expected coordinates and speeds alone. Use actuators without a filter, such as <motor>."
-            )
+        refuse_hidden_state(model, self.xml)
         # A diverged model would otherwise be reset to its first pose, and the plant would not see that it tripped.
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
         return model
@@ -112,13 +114,16 @@ class MujocoModel:
         """Seconds of one time step of the model."""
         return float(self.compiled.opt.timestep)
 
-    def advance(self, state: Tensor, control: Tensor, period: float) -> Tensor:
-        """Advance every environment by one control period, with the controls held.
+    def advance(self, state: Tensor, control: Tensor, period: float, parameters: Tensor | None = None) -> Tensor:
+        """Advance every environment by one control period.
 
         Args:
             state: ``[B, Q]`` or wider, float32 or float64, on the CPU; further columns are not read.
-            control: ``[B, U]``, in the units of the model's actuators.
-            period: seconds, a whole number of the model's time steps.
+            control: ``[B, U]`` held over the period, or ``[B, T, U]`` one for each time step; in the units of the model's
+                actuators.
+            period: seconds, a whole number T of the model's time steps.
+            parameters: ``[B, P]`` or ``[1, P]`` for ``vary``; None for the model as its file has it. A model is compiled
+                (about a millisecond) for every row that was not seen lately.
 
         Returns:
             ``[B, Q + N]`` in the type of ``state``: coordinates, speeds, and the values of the model's sensors in the
@@ -126,29 +131,33 @@ class MujocoModel:
             finite or the simulation diverged. On the device "meta", shapes only.
 
         Raises:
-            PlantError: another device than the CPU, a wrong shape, or a period that is no multiple of the time step.
+            PlantError: another device than the CPU, a wrong shape, a period that is no multiple of the time step, parameters
+                without ``vary``, or a row of them that gives no model.
         """
         steps = self._steps(period)
-        self._check(state, control)
+        self._check(state, control, steps)
         if state.device.type == "meta":
             return state.new_empty((state.shape[0], self.state_size + self.sensor_size))
         start = state.detach()[:, : self.state_size].to(torch.float64).numpy()
         held = control.detach().to(torch.float64).numpy()
-        return torch.from_numpy(self._roll(start, held, steps)).to(state.dtype)
+        rows = None if parameters is None else parameters.detach().to(torch.float64).numpy()
+        return torch.from_numpy(self._roll(start, held, steps, rows)).to(state.dtype)
 
-    def _roll(self, start: Array, held: Array, steps: int) -> Array:
-        """Roll ``start`` [B, Q] out under ``held`` [B, U]; return ``[B, Q + N]``."""
+    def _roll(self, start: Array, held: Array, steps: int, rows: Array | None) -> Array:
+        """Roll ``start`` [B, Q] out under ``held`` [B, U] or [B, T, U]; return ``[B, Q + N]``."""
         size, sensors = start.shape[0], self.sensor_size
-        sound = _sound(start) & _sound(held)
+        sound = _sound(start) & _sound(held.reshape(size, -1))
+        models, finite = self._models(size, rows)
+        sound &= finite
         initial = np.zeros((size, 1 + self.state_size))  # time first
         initial[:, 1:] = start
         controls = np.empty((size, steps, self.control_size))
-        controls[:] = held[:, None]
+        controls[:] = held[:, None] if held.ndim == 2 else held
         if not sound.all():  # MuJoCo would write a warning to a log file in the working directory
             initial[~sound], controls[~sound] = 0.0, 0.0
         states = np.empty((size, steps, initial.shape[1]))
         readings = np.empty((size, steps, sensors))
-        self._runner.run(initial, controls, states, readings)
+        self._runner.run(models, initial, controls, states, readings)
         result = np.empty((size, self.state_size + sensors))
         result[:, : self.state_size] = states[:, -1, 1:]
         result[:, self.state_size :] = readings[:, -1]
@@ -158,6 +167,25 @@ class MujocoModel:
         if not sound.all():
             result[~sound] = np.nan
         return result
+
+    def _models(self, size: int, rows: Array | None) -> tuple[list[mujoco.MjModel], npt.NDArray[np.bool_]]:
+        """Return the model of each environment, and ``[B]`` whether its parameters are finite."""
+        if rows is None:
+            return [self.compiled] * size, np.ones(size, dtype=np.bool_)
+        variants, finite = self._variants, _sound(rows)
+        models = np.full(len(rows), self.compiled, dtype=object)
+        if finite.any():
+            models[finite] = variants.of(rows[finite])
+        return np.broadcast_to(models, size).tolist(), np.broadcast_to(finite, size)
+
+    @cached_property
+    def _variants(self) -> Variants:
+        if self.vary is None:
+            raise PlantError(
+                f"{self.xml.name}: advance was given parameters, expected none: the model has nothing that writes them. "
+                "Give `vary` to MujocoModel, or leave the parameters out."
+            )
+        return Variants(self.xml, self.vary, self.compiled)
 
     @property
     def _runner(self) -> _Runner:
@@ -177,7 +205,7 @@ class MujocoModel:
             )
         return steps
 
-    def _check(self, state: Tensor, control: Tensor) -> None:
+    def _check(self, state: Tensor, control: Tensor, steps: int) -> None:
         for device in (state.device, control.device):
             if device.type not in {"cpu", "meta"}:
                 raise PlantError(
@@ -189,10 +217,11 @@ class MujocoModel:
                 f"{self.xml.name}: the state has shape {tuple(state.shape)}, expected [B, {self.state_size}] or wider. "
                 "Declare the model's coordinates, then its speeds, as the first states."
             )
-        if control.shape != (state.shape[0], self.control_size):
+        size, controls = state.shape[0], self.control_size
+        if control.shape not in {(size, controls), (size, steps, controls)}:
             raise PlantError(
-                f"{self.xml.name}: the control has shape {tuple(control.shape)}, expected "
-                f"{(state.shape[0], self.control_size)}. Declare one action for each actuator, in the model's order."
+                f"{self.xml.name}: the control has shape {tuple(control.shape)}, expected {(size, controls)}, or "
+                f"{(size, steps, controls)} for one in each time step. Declare one action for each actuator, in the model's order."
             )
 
 
@@ -215,7 +244,6 @@ class _Runner:
         from mujoco import rollout
 
         self.process = os.getpid()
-        self._model = model
         threads = min(MOST_THREADS, os.cpu_count() or 1)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._alone: Any = rollout.Rollout(nthread=0)
@@ -223,13 +251,15 @@ class _Runner:
         self._kind = mujoco.mjtState.mjSTATE_CTRL.value
         self._lock = threading.Lock()  # the data serve one call at a time
 
-    def run(self, initial: Array, controls: Array, states: Array, readings: Array) -> None:
-        """Fill ``states`` [B, steps, 1 + Q] and ``readings`` [B, steps, N]; all arrays are contiguous."""
+    def run(
+        self, models: list[mujoco.MjModel], initial: Array, controls: Array, states: Array, readings: Array
+    ) -> None:
+        """Fill ``states`` [B, T, 1 + Q] and ``readings`` [B, T, N]; all arrays are contiguous."""
         size, steps = states.shape[:2]
         few = size <= _ALONE
         with self._lock:
             (self._alone if few else self._pool).rollout(
-                [self._model] * size,
+                models,
                 self._data[:1] if few else self._data,
                 initial,
                 controls,

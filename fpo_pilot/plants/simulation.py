@@ -349,7 +349,8 @@ class Simulation:
             last = torch.where((before.step == 0).unsqueeze(-1), applied, before.applied[:, 0])
             previous |= zip(plant.action_names, last.unbind(-1), strict=True)
         if not names.isdisjoint((*plant.state_names, *plant.output_names)):
-            outputs = plant.outputs(before.state, before.applied[:, 0])
+            drawn = before.parameters if self._start.has_parameters else None
+            outputs = plant.outputs(before.state, before.applied[:, 0], None, drawn)
             columns = (*before.state.unbind(-1), *outputs.unbind(-1))
             previous |= zip((*plant.state_names, *plant.output_names), columns, strict=True)
         if not names.isdisjoint(plant.reference_names):
