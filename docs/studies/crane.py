@@ -46,7 +46,8 @@ BLOCKED = {"aisle_blocked": 1.0, "other_aisle_blocked": -1.0}
 """Scenarios in which one aisle is blocked, and the sign of its y."""
 ANYWHERE = "anywhere"
 """Starts where the twin's episodes do, instead of at (0, 0)."""
-FLOWN, DRAWN, SEED = 200, 40, 1000
+FLOWN, DRAWN, EVERY, SEED = 200, 20, 3, 1000
+"""Episodes of a condition, those of them that are drawn, at every which step, and the seed of both."""
 GOAL = (6.0, 0.0, 0.11)
 """Middle and, with a hair to spare, radius in m: an episode that terminates elsewhere has tripped."""
 PASSED = 3.0
@@ -147,9 +148,9 @@ def rows_of(
             "sway_max": np.nanmax(shown[..., 3], axis=0),
         }
     )
-    step, episode = np.nonzero(alive[:, :DRAWN])
-    paths = pd.DataFrame({**vars(flight), "seed": seed, "episode": episode, "step": step})
-    paths[["x", "y"]] = readings[step, episode, :2].astype("float32")
+    step, episode = np.nonzero(alive[::EVERY, :DRAWN])
+    paths = pd.DataFrame({**vars(flight), "seed": seed, "episode": episode, "step": step * EVERY})
+    paths[["x", "y"]] = readings[::EVERY][step, episode, :2].round(3).astype("float32")
     return episodes, paths
 
 
