@@ -45,6 +45,9 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/ablation.py
 	$(BIN)/python docs/studies/noise.py
 	$(BIN)/python docs/studies/constraint.py
+	$(BIN)/python docs/studies/routes.py
+	$(BIN)/python docs/studies/faults.py
+	$(BIN)/python docs/studies/plants.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
