@@ -10,6 +10,7 @@ from fpo_pilot.shields.interlock import InterlockRule, InterlockShield
 from fpo_pilot.shields.projection import project
 from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
+from fpo_pilot.shields.wrapper import ShieldVectorWrapper, ShieldWrapper
 
 __all__ = [
     "BoxRateShield",
@@ -23,6 +24,8 @@ __all__ = [
     "ShieldCheck",
     "ShieldContext",
     "ShieldStack",
+    "ShieldVectorWrapper",
+    "ShieldWrapper",
     "Verdict",
     "action_signals",
     "build_stack",
