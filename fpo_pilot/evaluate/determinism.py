@@ -30,17 +30,27 @@ def chance_in_plant(plant: Plant, scenario: Scenario) -> tuple[str, ...]:
     found += [
         f"the disturbance of {disturbance.channel}"
         for disturbance in disturbances
-        if disturbance.kind in {"ou", "white"} or 0.0 < disturbance.probability < 1.0
+        if disturbance.kind in {"ou", "white"}
+        or 0.0 < disturbance.probability < 1.0
+        or (disturbance.replay is not None and disturbance.replay.begin == "random")
     ]
     return tuple(found)
 
 
 def chance_in_sensors(plant: Plant, scenario: Scenario) -> tuple[str, ...]:
-    """List the measured signals that carry noise."""
-    if scenario.noise_factor == 0.0:
-        return ()
-    noises = {name: plant.spec.signals[name].sensor.noise for name in plant.measured_names}
-    return tuple(f"the noise of {name}" for name, noise in noises.items() if noise is not None and noise.std > 0.0)
+    """List the measured signals whose readings have chance in them: noise, a bias that is drawn, lost readings."""
+    found = []
+    for name in plant.measured_names:
+        sensor = plant.spec.signals[name].sensor
+        noise = 0.0 if sensor.noise is None else sensor.noise.std * scenario.noise_factor
+        faults = [fault.value for fault in scenario.faults if (fault.signal, fault.kind) == (name, "noise")]
+        if noise > 0.0 or any(value > 0.0 for value in faults):
+            found.append(f"the noise of {name}")
+        if sensor.bias_spread > 0.0 or sensor.bias_walk > 0.0:
+            found.append(f"the bias of {name}")
+        if sensor.dropout is not None and sensor.dropout.probability > 0.0:
+            found.append(f"lost readings of {name}")
+    return tuple(found)
 
 
 def _is_drawn(start: Start | None) -> bool:

@@ -11,8 +11,8 @@ from fpo_pilot.evaluate.oracle import NoPlan, Plan, plan_episode
 from fpo_pilot.plants.load import build_plant
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
-from fpo_pilot.specs.evaluation import Scenario
-from fpo_pilot.specs.plant import DisturbanceSpec, Noise, Normal, Sensor, Uniform
+from fpo_pilot.specs.evaluation import Scenario, SensorFault
+from fpo_pilot.specs.plant import DisturbanceSpec, Dropout, Noise, Normal, Replay, Sensor, Uniform
 
 # That the oracle of the reactor costs 17.37 is tested in test_harness.py, where it is planned anyway.
 
@@ -109,3 +109,28 @@ def test_sensor_noise_is_chance_for_a_controller_only(reactor: Plant) -> None:
     assert chance_in_plant(plant, Scenario()) == ()
     assert chance_in_sensors(plant, Scenario()) == ("the noise of T",)
     assert chance_in_sensors(plant, Scenario(noise_factor=0.0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("sensor", "found"),
+    [
+        (Sensor(bias_spread=0.1), ("the bias of T",)),
+        (Sensor(bias_walk=0.1), ("the bias of T",)),
+        (Sensor(dropout=Dropout(probability=0.1)), ("lost readings of T",)),
+        (Sensor(dropout=Dropout(probability=0.0), lag=10.0), ()),
+    ],
+)
+def test_drawn_biases_and_lost_readings_are_chance(reactor: Plant, sensor: Sensor, found: tuple[str, ...]) -> None:
+    signal = reactor.spec.signals["T"].model_copy(update={"sensor": sensor})
+    spec = reactor.spec.model_copy(update={"signals": {**reactor.spec.signals, "T": signal}})
+    assert chance_in_sensors(build_plant(spec, reactor.safety, reactor.dynamics), Scenario()) == found
+
+
+def test_a_noisy_fault_and_a_record_that_begins_anywhere_are_chance(reactor: Plant) -> None:
+    fault = SensorFault(signal="T", kind="noise", value=0.5)
+    assert chance_in_sensors(reactor, Scenario(faults=(fault,))) == ("the noise of T",)
+    record = {"file": "w.csv", "column": "t", "unit": "K", "longest_gap": 60.0}
+    for begin, found in (("random", ("the disturbance of feed_temperature",)), ("first", ())):
+        replay = Replay(**record, begin=begin)
+        spec = DisturbanceSpec(channel="feed_temperature", kind="replay", replay=replay)
+        assert chance_in_plant(reactor, Scenario(disturbances=(spec,))) == found
