@@ -290,7 +290,9 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="A signature that was kept elsewhere.")
     ] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also read every page of every table.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read every page, and recompute blocks and gate verdicts from them.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare a run with its ledger: 0 intact, 1 changed or incomplete. Needs no torch."""

@@ -1,70 +1,8 @@
-"""The unit of evidence of a roll-out: a block, here one episode."""
+"""The order in which policy and incumbent drive in a switchback."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
-import pyarrow as pa
-
-EVENTS = {
-    "hard_violation": "violations_hard",
-    "outside_band": "outside_band",
-    "intervention": "interventions",
-    "infeasible": "infeasible",
-}
-"""What a rate gate counts, and the attribute of a block that has it."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One finished episode. Counts are of control cycles, unless they say otherwise."""
-
-    seq: int
-    stage: str
-    rung: int
-    authority: float
-    arm: str
-    """Who drove: ``incumbent`` or ``policy``."""
-    pair: int | None
-    """Number of the switchback pair, where there is one."""
-    episode: int
-    steps: int
-    returned: float
-    violations_hard: int
-    interventions: int
-    """Cycles in which the shield altered the policy's proposal, whoever drove."""
-    distance: float
-    """Root mean square over the block of the distance between proposal and incumbent, in spans."""
-    outside_band: int
-    """1 if that distance is beyond the agreement band of the stage, or is not a number."""
-    infeasible: int
-    latency_us_p99: float
-
-    def had(self, event: str) -> bool:
-        """Say whether the event of a rate gate happened in this block."""
-        return bool(getattr(self, EVENTS[event]) > 0)
-
-
-def blocks_table(blocks: Sequence[Block]) -> pa.Table:
-    """Return blocks.parquet."""
-    columns = {
-        "seq": pa.array([b.seq for b in blocks], pa.int64()),
-        "stage": pa.array([b.stage for b in blocks], pa.string()),
-        "rung": pa.array([b.rung for b in blocks], pa.int32()),
-        "authority": pa.array([b.authority for b in blocks], pa.float64()),
-        "arm": pa.array([b.arm for b in blocks], pa.string()),
-        "pair": pa.array([b.pair for b in blocks], pa.int64()),
-        "episode_id": pa.array([b.episode for b in blocks], pa.int64()),
-        "steps": pa.array([b.steps for b in blocks], pa.int32()),
-        "return": pa.array([b.returned for b in blocks], pa.float64()),
-    }
-    for name in ("violations_hard", "interventions", "outside_band", "infeasible"):
-        columns[name] = pa.array([getattr(b, name) for b in blocks], pa.int32())
-    columns["distance"] = pa.array([b.distance for b in blocks], pa.float64())
-    columns["latency_us_p99"] = pa.array([b.latency_us_p99 for b in blocks], pa.float64())
-    return pa.table(columns)
 
 
 def switchback(seed: int, pairs: int) -> list[tuple[str, str]]:

@@ -14,15 +14,14 @@ import pyarrow as pa
 
 from fpo_pilot.evaluate.episodes import end_reasons
 from fpo_pilot.evidence import GateResult, bootstrap_interval
+from fpo_pilot.evidence.blocks import Block, blocks_table, pair_differences
 from fpo_pilot.logs.atomic import write_json_atomic
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.tables import write_table_atomic
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.plants.plant import Plant
-from fpo_pilot.rollout.blocks import Block, blocks_table
 from fpo_pilot.rollout.cycle import Cycle
 from fpo_pilot.rollout.machine import Transition
-from fpo_pilot.rollout.plan import pair_differences
 
 STAGES = ("shadow", "bounded", "full", "hold", "rolled_back")
 FILES = ("rollout.json", "events.parquet", "blocks.parquet")

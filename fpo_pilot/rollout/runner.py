@@ -12,9 +12,10 @@ import torch
 
 from fpo_pilot.errors import LogError, RolloutError
 from fpo_pilot.evidence import GateResult
+from fpo_pilot.evidence.blocks import Block, judge
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
-from fpo_pilot.rollout.blocks import Block, switchback
+from fpo_pilot.rollout.blocks import switchback
 from fpo_pilot.rollout.cycle import PROPOSAL, Cell, Cycle, PolicyAct
 from fpo_pilot.rollout.machine import (
     BlockFinished,
@@ -26,7 +27,7 @@ from fpo_pilot.rollout.machine import (
     stage_name,
     start,
 )
-from fpo_pilot.rollout.plan import judge, make_plan, stage_spec
+from fpo_pilot.rollout.plan import make_plan, stage_spec
 from fpo_pilot.rollout.record import Recorder, set_aside
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.evaluation import FaultKind, Scenario, SensorFault
