@@ -7,26 +7,35 @@ from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
 from fpo_pilot.shields.integrity import IntegrityShield, SensorCheck
 from fpo_pilot.shields.interlock import InterlockRule, InterlockShield
+from fpo_pilot.shields.model import Dynamics, TerminalCheck, UncertaintyPoints, check_terminal_set
+from fpo_pilot.shields.model_stages import ModelStages
+from fpo_pilot.shields.predictive import PredictiveShield
 from fpo_pilot.shields.projection import project
 from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
 __all__ = [
     "BoxRateShield",
+    "Dynamics",
     "Envelope",
     "FallbackAction",
     "IntegrityShield",
     "InterlockRule",
     "InterlockShield",
+    "ModelStages",
+    "PredictiveShield",
     "SensorCheck",
     "Shield",
     "ShieldCheck",
     "ShieldContext",
     "ShieldStack",
+    "TerminalCheck",
+    "UncertaintyPoints",
     "Verdict",
     "action_signals",
     "build_stack",
     "check_shield",
+    "check_terminal_set",
     "measured_signals",
     "project",
 ]
