@@ -1,5 +1,6 @@
 """Shields: nothing reaches an actuator but through one. They know neither plants nor learning, and are reviewed alone."""
 
+from fpo_pilot.shields.barrier import BarrierShield
 from fpo_pilot.shields.box_rate import BoxRateShield
 from fpo_pilot.shields.build import action_signals, build_stack, measured_signals
 from fpo_pilot.shields.check import ShieldCheck, check_shield
@@ -15,6 +16,7 @@ from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
 __all__ = [
+    "BarrierShield",
     "BoxRateShield",
     "Dynamics",
     "Envelope",

@@ -19,6 +19,7 @@ from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield
 from fpo_pilot.specs.expression import bind, parse
 from fpo_pilot.specs.plant import PlantSpec
+from fpo_pilot.specs.safety import BarrierShield as BarrierSpec
 from fpo_pilot.specs.safety import Interlock, SafetySpec
 from fpo_pilot.specs.safety import PredictiveShield as PredictiveSpec
 
@@ -67,9 +68,11 @@ def build_stack(
     backup: FallbackAction | None = None
     if needs_model(safety):
         made = ModelStages(safety, plant_spec, require_dynamics(dynamics), envelope, measured)
-        stages += [
-            (spec.kind, made.predictive(spec, live=live)) for spec in safety.shields if isinstance(spec, PredictiveSpec)
-        ]
+        for spec in safety.shields:
+            if isinstance(spec, PredictiveSpec):
+                stages.append((spec.kind, made.predictive(spec, live=live)))
+            elif isinstance(spec, BarrierSpec):
+                stages.append((spec.kind, made.barrier(spec)))
         backup = FallbackAction("value", envelope)
     stages.append(("box_rate", BoxRateShield(envelope)))
     return ShieldStack(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fpo_pilot.errors import ShieldError
+from fpo_pilot.shields.barrier import BarrierShield
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.model import (
     Dynamics,
@@ -23,6 +24,9 @@ from fpo_pilot.specs.safety import PredictiveShield as PredictiveSpec
 from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.shield_rules import hard_state_limits
 from fpo_pilot.specs.uncertainty import parameter_half_widths, reading_delays, state_errors
+
+_TOLERANCE = 1e-3
+"""Of the range of a state: a reading no farther than this from what was predicted does not speak against the model."""
 
 
 class ModelStages:
@@ -82,8 +86,23 @@ class ModelStages:
         return PredictiveShield(
             self._lookahead(spec),
             self._estimator(spec.substeps, self.points()),
+            tolerance=tuple(_TOLERANCE * span for span in self.spans),
             candidates=spec.candidates,
             budget=spec.budget if live else None,
+        )
+
+    def barrier(self, spec: BarrierSpec) -> BarrierShield:
+        """Build the barrier shield; it knows one model, and a declared error of it."""
+        kept = {name: spec.margin.get(name, 0.0) for name in self.states}
+        limits = StateSet.of_limits(hard_state_limits(self.safety, self.plant_spec), self.states, self.spans, kept)
+        exact = UncertaintyPoints.build(self.dynamics.parameter_values, {}, (0.0,) * len(self.states))
+        return BarrierShield(
+            self._model(spec.substeps),
+            limits,
+            self._estimator(spec.substeps, exact),
+            self.envelope,
+            decay=spec.decay,
+            error=tuple(spec.model_error.get(self.states[bound.column], 0.0) for bound in limits.bounds),
         )
 
     def terminal_check(self, spec: PredictiveSpec, *, samples: int = 256) -> TerminalCheck:

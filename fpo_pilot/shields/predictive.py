@@ -40,6 +40,8 @@ class PredictiveShield:
     Args:
         lookahead: the roll-out.
         estimator: where the plant can be.
+        tolerance: of each state, how far outside of its prediction a reading may be before the model counts as wrong: the integrator
+            of a look ahead is not exact either.
         candidates: mixtures of the grid, proposal and backup included.
         budget: seconds of a live decision; None in training and evaluation, where no clock may decide.
         clock: of the budget.
@@ -55,12 +57,14 @@ class PredictiveShield:
         lookahead: Lookahead,
         estimator: Estimator,
         *,
+        tolerance: tuple[float, ...],
         candidates: int = 9,
         budget: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.lookahead = lookahead
         self.estimator = estimator
+        self.tolerance = tolerance
         self.candidates = candidates
         self.budget = budget
         self.clock = clock
@@ -88,10 +92,12 @@ class PredictiveShield:
         self.estimator.advance(context)
         asked = proposal.to(dtype)
         mixtures = self._mixtures(context, asked)
+        in_time = self._deadline()
         try:
             state = self.estimator.states(context, asked)
             parameters, _ = self.estimator.points.tensors(state)
-            choice = nearest_safe(self.lookahead, state, parameters, mixtures, each_step=self._deadline())
+            choice = nearest_safe(self.lookahead, state, parameters, mixtures, each_step=in_time)
+            in_time()
         except Exception as error:  # noqa: BLE001  # a model may break in any way: the backup acts, and says why
             self.last_error = f"{type(error).__name__}: {error}"
             return self._without_model(context, asked, mixtures[:, -1], late=isinstance(error, LateError))
@@ -179,10 +185,12 @@ class PredictiveShield:
             "predictive.not_finite": not_finite,
             "predictive.raised": torch.zeros_like(inherited),
             "predictive.late": torch.zeros_like(inherited),
-        } | {name: refused & broken for name, broken in self._broken(choice.first.distance[:, 0]).items()}
+        } | {
+            f"predictive.limit:{name}": refused & ~(distance >= 0.0)
+            for name, distance in self.lookahead.limits.by_limit(choice.first.distance[:, 0]).items()
+        }
         margins = {
-            f"predictive:{bound.id}": distance
-            for bound, distance in zip(self.lookahead.limits.bounds, choice.distance.unbind(-1), strict=True)
+            f"predictive:{name}": least for name, least in self.lookahead.limits.by_limit(choice.distance).items()
         }
         return Verdict(
             action=torch.where(intact[:, None], asked, action),
@@ -209,19 +217,10 @@ class PredictiveShield:
             "predictive.not_finite": nowhere,
             "predictive.raised": nowhere if late else everywhere,
             "predictive.late": everywhere if late else nowhere,
-        } | dict.fromkeys(self._broken(asked.new_zeros(len(asked), len(self.lookahead.limits.bounds))), nowhere)
+        } | {f"predictive.limit:{bound.id}": nowhere for bound in self.lookahead.limits.bounds}
         blind = asked.new_full((context.batch,), -math.inf)
         margins = {f"predictive:{bound.id}": blind for bound in self.lookahead.limits.bounds}
         return Verdict(backup, reasons, blind, inherited, alpha=torch.zeros_like(blind), margins=margins)
-
-    def _broken(self, distance: Tensor) -> dict[str, Tensor]:
-        """Say which limits ``[B, L]`` distances break, by reason; both sides of one limit are one reason."""
-        broken: dict[str, Tensor] = {}
-        for bound, column in zip(self.lookahead.limits.bounds, distance.unbind(-1), strict=True):
-            code = f"predictive.limit:{bound.id}"
-            beyond = ~(column >= 0.0)
-            broken[code] = broken[code] | beyond if code in broken else beyond
-        return broken
 
     def _applied(self, context: ShieldContext) -> Tensor:
         """Return ``[B]`` bool: the read-back is what was certified in the cycle before."""
@@ -233,7 +232,7 @@ class PredictiveShield:
     def _inherits(self, context: ShieldContext, state: Tensor) -> Tensor:
         """Return ``[B]`` bool: the backup is the tail of what was certified, and the reading ``[B, N, S]`` does not speak against it."""
         now = state.to(torch.float64)
-        slack = 1e-6 * self._memory["low"].abs().nan_to_num(posinf=0.0)
+        slack = torch.tensor(self.tolerance, dtype=torch.float64, device=now.device)
         beyond = (now.amax(dim=1) < self._memory["low"] - slack) | (now.amin(dim=1) > self._memory["high"] + slack)
         return self._applied(context) & ~beyond.any(dim=-1)
 
@@ -262,10 +261,10 @@ class PredictiveShield:
         limited = self.lookahead.envelope.limit(context.previous, action)
         return self.lookahead.outlook(state, parameters, limited[:, None]).safe[:, 0]
 
-    def _deadline(self) -> Callable[[], None] | None:
-        """Return what is called before every simulated step; None where no clock may decide."""
+    def _deadline(self) -> Callable[[], None]:
+        """Return what raises once the budget is spent; without one no clock is read."""
         if self.budget is None:
-            return None
+            return lambda: None
         budget, end = self.budget, self.clock() + self.budget
 
         def check() -> None:

@@ -66,11 +66,12 @@ class StateSet:
         columns, signs, signed_edges, _, _ = self._table(state)
         return signed_edges - signs * state.index_select(-1, columns)
 
-    def normals(self, like: Tensor) -> Tensor:
-        """Return ``[L, S]``: the change of each distance with each state."""
-        columns, signs, _, _, _ = self._table(like)
-        picked = torch.nn.functional.one_hot(columns, like.shape[-1]).to(like.dtype)
-        return -signs[:, None] * picked
+    def by_limit(self, distance: Tensor) -> dict[str, Tensor]:
+        """Return ``[B]`` the least of distances ``[B, L]`` for each id: both sides of one limit are one; NaN passes through."""
+        least: dict[str, Tensor] = {}
+        for bound, column in zip(self.bounds, distance.unbind(-1), strict=True):
+            least[bound.id] = torch.minimum(least[bound.id], column) if bound.id in least else column
+        return least
 
     def fractions(self, distance: Tensor) -> Tensor:
         """Return distances ``[..., L]`` as fractions of the range of each signal."""
