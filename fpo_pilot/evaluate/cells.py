@@ -24,6 +24,7 @@ from fpo_pilot.evaluate.store import STAGE, CellTables
 from fpo_pilot.logs import code_hash, episode_schema, step_schema, to_table
 from fpo_pilot.logs.schema import goal_verbs, reward_term_names
 from fpo_pilot.plants.controllers import incumbent_controller
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.shields.build import build_stack
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.evaluation import Scenario
@@ -111,7 +112,9 @@ class Bench:
         if isinstance(actor, NoPlan):
             return actor
         plant = self.plant
-        shield = build_stack(plant.safety, plant.spec) if cell.shield and plant.safety is not None else None
+        shield = None
+        if cell.shield and plant.safety is not None:
+            shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
         batch = run_episodes(
             plant,
             actor,

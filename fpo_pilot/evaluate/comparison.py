@@ -24,6 +24,7 @@ from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.task import GymTask, PlantTask, Task
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.shields import build_stack
 from fpo_pilot.specs import load_training_spec
 from fpo_pilot.specs.load import ALGORITHMS, GYM, Algorithm, gym_training_spec
@@ -118,7 +119,7 @@ def make_task(name: str, spec: TrainingSpec) -> Task:
     plant = load_plant(name)
     if plant.safety is None or not spec.shield_in_training:
         return PlantTask(plant)
-    return PlantTask(plant, build_stack(plant.safety, plant.spec))
+    return PlantTask(plant, build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)))
 
 
 def run_job(job: Job, out: Path, budget: Budget) -> list[dict[str, object]]:

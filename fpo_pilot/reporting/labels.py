@@ -31,6 +31,8 @@ _REASONS = (
     "fallback",
     "stage_failed",
     "readback",
+    "predictive",
+    "barrier",
     "hard_violation",
     "deadline",
     "log_unavailable",

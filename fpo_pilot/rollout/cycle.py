@@ -12,6 +12,7 @@ from torch import Tensor
 from fpo_pilot.errors import PolicyError
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.plants.transition import Transition
 from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack
@@ -64,7 +65,7 @@ class Cell:
         self, plant: Plant, safety: SafetySpec, act: PolicyAct, generator: torch.Generator, *, random_actions: bool
     ) -> None:
         self.plant, self.act, self.generator, self.random_actions = plant, act, generator, random_actions
-        self.shield: ShieldStack = build_stack(safety, plant.spec)
+        self.shield: ShieldStack = build_stack(safety, plant.spec, dynamics=Prediction(plant), live=True)
         self.incumbent: Controller = incumbent_controller(plant)
         low, high = (torch.tensor(b, dtype=torch.float64) for b in (plant.action_low, plant.action_high))
         self.low, self.high, self.span = low, high, high - low

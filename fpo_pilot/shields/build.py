@@ -13,11 +13,15 @@ from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
 from fpo_pilot.shields.integrity import IntegrityShield, SensorCheck
 from fpo_pilot.shields.interlock import InterlockRule, InterlockShield
+from fpo_pilot.shields.model import Dynamics
+from fpo_pilot.shields.model_stages import ModelStages, needs_model, require_dynamics
 from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield
 from fpo_pilot.specs.expression import bind, parse
 from fpo_pilot.specs.plant import PlantSpec
+from fpo_pilot.specs.safety import BarrierShield as BarrierSpec
 from fpo_pilot.specs.safety import Interlock, SafetySpec
+from fpo_pilot.specs.safety import PredictiveShield as PredictiveSpec
 
 
 def build_stack(
@@ -27,8 +31,10 @@ def build_stack(
     device: str | torch.device = "cpu",
     measured: Sequence[str] | None = None,
     actions: Sequence[str] | None = None,
+    dynamics: Dynamics | None = None,
+    live: bool = False,
 ) -> ShieldStack:
-    """Build the shields that a safety spec names, always in the order integrity → interlock → box and rate → re-verify.
+    """Build the shields that a safety spec names: integrity → interlock → predictive or barrier → box and rate → re-verify.
 
     Box and rate, and the re-verification, are there even if the spec does not name them.
 
@@ -38,9 +44,12 @@ def build_stack(
         device: where constants are made beforehand; the stack follows its inputs to any other.
         measured: names of the measurement columns; by default every measured signal in the order of the plant spec.
         actions: names of the action columns; by default every action in the order of the plant spec.
+        dynamics: the model for shields that look ahead; needed if the spec names one.
+        live: decisions are timed, and those over their budget become the backup.
 
     Raises:
-        ShieldError: the safety spec cannot be kept, such as an interlock target outside the box.
+        ShieldError: the safety spec cannot be kept, such as an interlock target outside the box, a terminal set that the backup leaves,
+            or a shield that needs a model where there is none.
     """
     measured = measured_signals(plant_spec) if measured is None else tuple(measured)
     actions = action_signals(plant_spec) if actions is None else tuple(actions)
@@ -56,8 +65,19 @@ def build_stack(
         rules = tuple(_rule(rule, plant_spec, measured, actions) for rule in safety.interlocks)
         interlock = InterlockShield(rules, envelope, len(measured))
         stages.append(("interlock", interlock))
+    backup: FallbackAction | None = None
+    if needs_model(safety):
+        made = ModelStages(safety, plant_spec, require_dynamics(dynamics), envelope, measured)
+        for spec in safety.shields:
+            if isinstance(spec, PredictiveSpec):
+                stages.append((spec.kind, made.predictive(spec, live=live)))
+            elif isinstance(spec, BarrierSpec):
+                stages.append((spec.kind, made.barrier(spec)))
+        backup = FallbackAction("value", envelope)
     stages.append(("box_rate", BoxRateShield(envelope)))
-    return ShieldStack(stages, envelope=envelope, fallback=fallback, measured=measured, interlock=interlock)
+    return ShieldStack(
+        stages, envelope=envelope, fallback=fallback, measured=measured, interlock=interlock, backup=backup, live=live
+    )
 
 
 def measured_signals(plant_spec: PlantSpec) -> tuple[str, ...]:

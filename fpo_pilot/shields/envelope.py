@@ -97,13 +97,18 @@ class Envelope:
         The allowed interval is the box clamped to ``previous`` ± rate, which is their intersection where they meet, and otherwise the
         point of the rate interval next to the box. A target that is not a number becomes the safe value.
         """
-        low, high, rate, safe = self.bounds(target)
-        origin = previous.to(target.dtype)
+        bottom, top = self.interval(previous, target)
+        return torch.where(target.isfinite(), target, self.bounds(target).safe).clamp(bottom, top)
+
+    def interval(self, previous: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest action ``[B, A]`` that may be applied after ``previous``, in the dtype of ``like``."""
+        low, high, rate, safe = self.bounds(like)
+        origin = previous.to(like.dtype)
         known = origin.isfinite()
         origin = torch.where(known, origin, safe)
         bottom = torch.where(known, low.clamp(origin - rate, origin + rate), safe)
         top = torch.where(known, high.clamp(origin - rate, origin + rate), safe)
-        return torch.where(target.isfinite(), target, safe).clamp(bottom, top)
+        return bottom, top
 
     def toward(self, previous: Tensor, target: Tensor) -> Tensor:
         """Move from ``previous`` toward ``target`` by at most the rate: the last resort, computed another way than :meth:`limit`.

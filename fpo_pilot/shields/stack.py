@@ -1,13 +1,14 @@
 """Layers in order, and what happens when one of them breaks: the stack fails closed.
 
-integrity → interlock → box and rate → re-verify. The order is fixed: whatever an earlier stage asks for, an interlock overrides it, and
-the last stage is always box and rate. After it every stage is asked whether the final action keeps its promise, and the envelope is
-checked a second time by other code; where anything fails, the row gets the last resort: from the read-back toward the fallback (or the
-target of a latched interlock) by at most one rate.
+integrity → interlock → predictive or barrier → box and rate → re-verify. The order is fixed, and the last stage is always box and
+rate. After it every stage is asked whether the final action keeps its promise, and the envelope is checked a second time by other code;
+where anything fails, the row gets the last resort: from the read-back toward the target of a latched interlock, else toward the declared
+safe values (the backup) where a stage knows a model, else toward the fallback, by at most one rate. So an interlock beats every shield.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -42,10 +43,15 @@ class ShieldStack:
         fallback: FallbackAction,
         measured: Sequence[str],
         interlock: InterlockShield | None = None,
+        backup: FallbackAction | None = None,
+        live: bool = False,
     ) -> None:
         self.stages = tuple(stages)
         self.envelope = envelope
         self.fallback = fallback
+        self.resort = fallback if backup is None else backup
+        """What is approached where nothing is certified."""
+        self.live = live
         self.measured = tuple(measured)
         self.interlock = interlock
         self.last_error: str = ""
@@ -61,11 +67,14 @@ class ShieldStack:
         """
         context.require(len(self.measured), len(self.envelope.names), proposal)
         self._require_same_batch(context.batch)
+        started = time.perf_counter() if self.live else None
         dtype = torch.promote_types(proposal.dtype, context.previous.dtype)
-        fallback, _ = self.fallback.choose(context, dtype)
+        fallback, _ = self.resort.choose(context, dtype)
         action = proposal.to(dtype)
         reasons: dict[str, Tensor] = {}
         margins: list[Tensor] = []
+        ahead: dict[str, Tensor] = {}
+        alpha: Tensor | None = None
         feasible = torch.ones(context.batch, dtype=torch.bool, device=proposal.device)
         for name, stage in self.stages:
             verdict = self._run(name, stage, context, action)
@@ -76,6 +85,8 @@ class ShieldStack:
                 feasible = feasible & verdict.feasible
                 margins.append(verdict.margin)
                 reasons.update(verdict.reasons)
+                ahead.update(verdict.margins)
+                alpha = verdict.alpha if alpha is None else alpha
             action = torch.where(failed[:, None], fallback, action)
             reasons[f"stage_failed:{name}"] = failed
             feasible = feasible & ~failed
@@ -88,15 +99,17 @@ class ShieldStack:
         margin = (
             torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
         )
-        return Verdict(action, reasons, margin, feasible)
+        seconds = None if started is None else time.perf_counter() - started
+        return Verdict(action, reasons, margin, feasible, alpha=alpha, margins=ahead, seconds=seconds)
 
     def enforce(self, context: ShieldContext, action: Tensor) -> Verdict:
         """Pass an action of somebody else (the incumbent, a mixture) through latched interlocks, box and rate; advances nothing.
 
-        Only the reasons of box and rate and of latched interlocks are given; call it after the stack itself in the same cycle.
+        It is verified as every action is: what a stage that knows a model cannot certify becomes the backup, whoever asks for it. Only
+        the reasons of box and rate and of latched interlocks are given; call it after the stack itself in the same cycle.
         """
         dtype = torch.promote_types(action.dtype, context.previous.dtype)
-        fallback, _ = self.fallback.choose(context, dtype)
+        fallback, _ = self.resort.choose(context, dtype)
         asked = torch.where(action.isfinite().all(dim=-1)[:, None], action.to(dtype), fallback)
         overridden = asked if self.interlock is None else self.interlock.override(asked)
         verdict = self._final(context, overridden)

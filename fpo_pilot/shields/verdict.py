@@ -7,7 +7,7 @@ engineering units.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -120,12 +120,18 @@ class Verdict:
             inside, −inf where it cannot be known.
         feasible: ``[B]`` bool: False where the promise could not be kept by an action of the shield's own choice, so that the
             last resort was taken.
+        alpha: ``[B]`` share of the proposal in the action of a predictive shield; None without one.
+        margins: ``[B]`` least distance to each limit that a shield looks ahead to, in the unit of its signal, by ``layer:limit``.
+        seconds: that the decision took; None where no clock may matter, which is everywhere but live.
     """
 
     action: Tensor
     reasons: Mapping[str, Tensor]
     margin: Tensor
     feasible: Tensor
+    alpha: Tensor | None = None
+    margins: Mapping[str, Tensor] = field(default_factory=dict)
+    seconds: float | None = None
 
     def altered(self, proposal: Tensor) -> Tensor:
         """Return ``[B]`` bool: where the action is not the proposal; a proposal that is not finite always counts."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fpo_pilot.specs.base import Finite, Fraction, Identifier, Name, NonNegative, Positive, Range, Spec, Text
+from fpo_pilot.specs.plant import Uncertainty
 
 
 class Hazard(Spec):
@@ -135,7 +136,61 @@ class BoxRateShield(Spec):
     kind: Literal["box_rate"] = "box_rate"
 
 
-ShieldSpec = Annotated[IntegrityShield | InterlockShield | BoxRateShield, Field(discriminator="kind")]
+class StateBounds(Spec):
+    """Where a state must lie; at least one of the two."""
+
+    low: Finite | None = None
+    high: Finite | None = None
+
+
+class PredictiveShield(Spec):
+    """Backup roll-out: of proposal and backup, the mixture nearest to the proposal after which the backup keeps every hard limit.
+
+    The backup drives each action to its ``fallback`` at its ``rate``. Needs a reading of every state.
+    """
+
+    kind: Literal["predictive"] = "predictive"
+    horizon: Annotated[int, Field(ge=1)] = 12
+    """Steps of the backup after the step that is judged."""
+    candidates: Annotated[int, Field(ge=2, le=101)] = 9
+    """Mixtures that are tried, evenly from the proposal to the backup, both included."""
+    terminal_set: dict[Name, StateBounds]
+    """Where every roll-out must end: states in which the backup can be held for ever."""
+    margin: dict[Name, NonNegative] = Field(default_factory=dict)
+    """Distance to keep from the hard limits of a state: for peaks between two checks and for errors of integration."""
+    substeps: Annotated[int, Field(ge=1)] | None = None
+    """Checks, and integrator steps, in one control step; those of the plant if left out."""
+    budget: Positive | None = None
+    """Seconds that a live decision may take; over it the backup acts."""
+
+
+class BarrierShield(Spec):
+    """Discrete-time barrier: after one step each hard limit's distance is at least (1 − ``decay``) times what it was."""
+
+    kind: Literal["barrier"] = "barrier"
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """The share of its distance to a limit that a state may use up in one step (γ)."""
+    margin: dict[Name, NonNegative] = Field(default_factory=dict)
+    """Distance to keep from the hard limits of a state."""
+    model_error: dict[Name, NonNegative] = Field(default_factory=dict)
+    """How far a state may be from its prediction after one step, errors of the reading included."""
+    substeps: Annotated[int, Field(ge=1)] | None = None
+    """Checks, and integrator steps, in one control step; those of the plant if left out."""
+
+
+ShieldSpec = Annotated[
+    IntegrityShield | InterlockShield | PredictiveShield | BarrierShield | BoxRateShield, Field(discriminator="kind")
+]
+
+
+class UncertaintySet(Spec):
+    """What the predictive shield does not know: it must be right at every corner of these bounds, and at ``samples`` points inside."""
+
+    parameters: dict[Name, Uncertainty] | None = None
+    """Of the model; left out, what plant.yaml declares of each parameter."""
+    states: dict[Name, NonNegative] | None = None
+    """How far a reading may be from the true state; left out, what the sensors of plant.yaml can be wrong by."""
+    samples: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class RateGate(Spec):
@@ -198,4 +253,5 @@ class SafetySpec(Spec):
     incumbent: ControllerSpec
     fallback: Fallback = Fallback()
     shields: tuple[ShieldSpec, ...] = (IntegrityShield(), InterlockShield(), BoxRateShield())
+    uncertainty: UncertaintySet = UncertaintySet()
     stages: tuple[Stage, ...] = ()

@@ -30,6 +30,7 @@ from fpo_pilot.specs.safety import (
     SafetySpec,
     Stage,
 )
+from fpo_pilot.specs.shield_rules import model_shield_findings
 
 _STAGES = ("shadow", "bounded", "full")
 
@@ -54,6 +55,7 @@ def safety_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
     yield from _sensors(safety, plant)
     yield from _controller(safety, plant)
     yield from _shields(safety)
+    yield from model_shield_findings(safety, plant)
     yield from _stages(safety)
 
 

@@ -41,7 +41,8 @@ def _parameter(depth: int) -> q.Rule:
 
 def _half_width(scale: Scale, place: Place) -> Meaning:
     absolute = _get(place.above[0], "kind") == "absolute"
-    return q.difference(scale.parameters.get(str(place.path[1]))) if absolute else q.pure(scale, place)
+    name = str(place.path[place.path.index("parameters") + 1])
+    return q.difference(scale.parameters.get(name)) if absolute else q.pure(scale, place)
 
 
 def _observation_scale(scale: Scale, place: Place) -> Meaning:
@@ -151,6 +152,17 @@ SAFETY: Table = {
     "incumbent.loops.*.gain": _gain,
     "incumbent.loops.*.bias": _sibling("action"),
     "incumbent.loops.*.integral_time": q.duration,
+    "shields.*.horizon": q.count,
+    "shields.*.candidates": q.count,
+    "shields.*.terminal_set.*.low": _own(3),
+    "shields.*.terminal_set.*.high": _own(3),
+    "shields.*.margin.*": _own(3, "difference"),
+    "shields.*.substeps": q.count,
+    "shields.*.budget": q.duration,
+    "shields.*.decay": q.pure,
+    "shields.*.model_error.*": _own(3, "difference"),
+    "uncertainty.parameters.*.half_width": _half_width,
+    "uncertainty.states.*": _own(2, "difference"),
     "stages.*.authority.*": q.pure,
     "stages.*.agreement_band": q.pure,
     "stages.*.gates.*.limit_rate": q.pure,
