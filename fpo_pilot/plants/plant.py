@@ -15,7 +15,7 @@ from torch import Tensor
 from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.dynamics import SECONDS, ContinuousDynamics, HasOutputs
 from fpo_pilot.plants.integrator import rk4
-from fpo_pilot.plants.mujoco import model_files
+from fpo_pilot.plants.sources import data_files
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import Limit, SafetySpec
 
@@ -121,8 +121,8 @@ class Plant:
 
     @cached_property
     def source_files(self) -> tuple[Path, ...]:
-        """The files that the dynamics are made of: the Python file, and what its MuJoCo models are read from."""
-        return () if self.dynamics_file is None else (self.dynamics_file, *model_files(self.dynamics))
+        """The files that the dynamics are made of: the Python file, and those of its MuJoCo or fitted models."""
+        return () if self.dynamics_file is None else (self.dynamics_file, *data_files(self.dynamics))
 
     @property
     def dynamics_hash(self) -> str | None:
