@@ -20,7 +20,7 @@ from fpo_pilot.specs.safety import SafetySpec
 
 AHEAD = 20
 """Steps of an open-loop prediction; fewer where an episode of the plant is shorter."""
-TRAINING_AHEAD = 10
+TRAINING_AHEAD = 8
 """Steps that the network is trained to predict."""
 
 Kind = Literal["linear", "neural"]

@@ -1,7 +1,7 @@
 """Reads logged data of a plant: our own step log, or a flat Parquet or CSV table with a column for each signal.
 
 A row holds what was measured at the beginning of a control step, and the actions applied during it. A flat table has
-columns named as the signals, ``episode``, and ``step`` (whole numbers) or ``time`` (seconds, or dates with time);
+columns named as the signals, ``episode``, and ``step`` (whole numbers) or ``time`` (seconds, or ISO 8601);
 ``quality.SIGNAL`` columns, 0 for good, are optional. Readings of bad quality and values outside the declared ranges are
 not used, and counted; everything else that is not as it should be is refused with row and column.
 """
@@ -211,12 +211,18 @@ def _steps_of(frame: pd.DataFrame, episode: npt.NDArray[Any], plant: PlantSpec, 
         _require(frame, ("step",), path, fix="Add a column step, or time.")
     column = frame["time"]
     if not pd.api.types.is_numeric_dtype(column):
-        dates = pd.to_datetime(column, errors="coerce", utc=True)
+        dates = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")  # 03/04 is a guess
         column = (dates - dates.min()).dt.total_seconds()
     times = column.to_numpy(np.float64)
     wrong = np.flatnonzero(~np.isfinite(times))
     if wrong.size:
-        raise _cell(path, int(wrong[0]) + 1, "time", repr(frame["time"].iloc[wrong[0]]), "seconds, or a date with time")
+        raise _cell(
+            path,
+            int(wrong[0]) + 1,
+            "time",
+            repr(frame["time"].iloc[wrong[0]]),
+            "seconds, or a time as in 2026-04-01T08:00:00",
+        )
     first = pd.Series(times).groupby(episode).transform("first").to_numpy()
     steps = (times - first) / plant.timing.period
     whole = np.round(steps)

@@ -16,7 +16,7 @@ from fpo_pilot.identification.windows import Windows, predict
 from fpo_pilot.plants.fitted import Weights
 
 WIDTH, DEPTH = 32, 2
-ITERATIONS, BATCH = 600, 192
+ITERATIONS, BATCH = 400, 192
 LEARNING_RATE = 5e-3
 LOOK_EVERY = 50
 HELPS = 0.98

@@ -77,11 +77,13 @@ def change(weights: Weights, inputs: Tensor) -> Tensor:
     """
     scaled = (inputs - weights.centre) / weights.scale
     moved = scaled @ weights.gain + weights.bias
+    if not weights.layers:
+        return weights.unit * moved
     hidden = torch.clamp(scaled, weights.seen_low, weights.seen_high)
     for index, (weight, bias) in enumerate(weights.layers):
         hidden = hidden @ weight.T + bias
         hidden = torch.tanh(hidden) if index + 1 < len(weights.layers) else hidden
-    return weights.unit * (moved + hidden if weights.layers else moved)
+    return weights.unit * (moved + hidden)
 
 
 def advance(weights: Weights, state: Tensor, action: Tensor) -> Tensor:
