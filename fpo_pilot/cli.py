@@ -245,6 +245,23 @@ def tune(
 
 
 @app.command()
+def identify(
+    log: Annotated[Path, typer.Argument(help="A run folder, or a .parquet or .csv with a column for each signal.")],
+    plant: Annotated[str, typer.Option("--plant", help="Its plant.yaml (dynamics are not needed), or its name.")],
+    model: Annotated[
+        str, typer.Option("--model", help="linear; or neural: a small network on top, kept only where it helps.")
+    ] = "neural",
+    out: Annotated[Path | None, typer.Option("--out", help="The new plant's folder: envs/NAME.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit a model of a plant to logged data, and say whether it is good enough to train on (exit code 1: it is not)."""
+    from fpo_pilot.commands.identify import run_identify
+
+    raise typer.Exit(run_identify(log, plant, model, out=out, seed=seed, as_json=json))
+
+
+@app.command()
 def rollout(
     run: Run,
     inject: Annotated[

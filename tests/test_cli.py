@@ -11,7 +11,20 @@ import pytest
 
 from fpo_pilot import cli
 
-COMMANDS = ("demo", "init", "check", "plants", "train", "evaluate", "rollout", "report", "samplers", "compare", "tune")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "plants",
+    "train",
+    "evaluate",
+    "rollout",
+    "report",
+    "samplers",
+    "compare",
+    "tune",
+    "identify",
+)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -9,7 +9,6 @@ steps of the model in a control period, P parameters.
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections.abc import Callable
@@ -228,12 +227,6 @@ class MujocoModel:
 def _sound(rows: Array) -> npt.NDArray[np.bool_]:
     """Tell ``[B]`` which rows MuJoCo takes for finite; a comparison with NaN is false."""
     return np.asarray((np.abs(rows) < _HUGE).all(axis=1))
-
-
-def model_files(dynamics: object) -> tuple[Path, ...]:
-    """List the files of every :class:`MujocoModel` that a dynamics object, or its class, holds; nothing is computed."""
-    values = (inspect.getattr_static(dynamics, name, None) for name in dir(dynamics))
-    return tuple(sorted({file for value in values if isinstance(value, MujocoModel) for file in value.files}))
 
 
 class _Runner:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.dynamics import SECONDS, ContinuousDynamics, HasOutputs
 from fpo_pilot.plants.integrator import rk4
-from fpo_pilot.plants.mujoco import model_files
+from fpo_pilot.plants.sources import data_files
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import Limit, SafetySpec
 
@@ -123,12 +123,12 @@ class Plant:
 
     @cached_property
     def source_files(self) -> tuple[Path, ...]:
-        """The files that the dynamics are made of: the Python file, its MuJoCo models, and data that is replayed."""
+        """The files that the dynamics are made of: the Python file, its MuJoCo or fitted models, and data that is replayed."""
         if self.dynamics_file is None:
             return ()
         replays = [one.replay for one in self.spec.disturbances if one.replay is not None]
         data = [] if self.folder is None else [(self.folder / replay.file).resolve() for replay in replays]
-        return (self.dynamics_file, *model_files(self.dynamics), *dict.fromkeys(data))
+        return (self.dynamics_file, *data_files(self.dynamics), *dict.fromkeys(data))
 
     @property
     def dynamics_hash(self) -> str | None:

@@ -28,11 +28,13 @@ GYM = "gym:"
 """Marks the name of an environment of Gymnasium where a plant could stand."""
 
 
-def load_plant_spec(name_or_path: str | Path) -> PlantSpec:
+def load_plant_spec(name_or_path: str | Path, *, has_model: bool = True) -> PlantSpec:
     """Load ``envs/NAME/plant.yaml``.
 
     Args:
         name_or_path: the name of a plant, or the path of its file or folder.
+        has_model: false where no model is needed, since one is to be made: ``dynamics`` may be missing, and the file that
+            it names.
 
     Raises:
         SpecErrors: all faults of the file.
@@ -44,12 +46,14 @@ def load_plant_spec(name_or_path: str | Path) -> PlantSpec:
     file = find_plant(name_or_path)
 
     def convert(data: Any) -> list[Finding]:
+        if not has_model:
+            data.setdefault("dynamics", {"file": "to_be_identified.py", "class": "ToBeIdentified"})
         scale, findings = tables.read_scale(data)
         findings += quantities.convert_table(data, tables.PLANT, scale)
         tables.write_out_starts(data.get("episode", {}).get("start") if isinstance(data.get("episode"), dict) else None)
         return findings
 
-    return _load(file, PlantSpec, convert, lambda plant: plant_findings(plant, file.parent))
+    return _load(file, PlantSpec, convert, lambda plant: plant_findings(plant, file.parent if has_model else None))
 
 
 def load_safety_spec(name_or_path: str | Path, plant: PlantSpec) -> SafetySpec | None:

@@ -27,7 +27,14 @@ def parameter_half_widths(safety: SafetySpec, plant: PlantSpec) -> dict[str, flo
 
 
 def sensor_error(sensor: Sensor) -> float | None:
-    """Return how far a reading can be from the true value; None where the noise is not cut."""
+    """Return how far a reading can be from the true value; None where nothing bounds it.
+
+    Nothing bounds noise that is not cut, a bias that is drawn or walks, a lag (its error grows with the rate of change), or a
+    reading that may be lost and held.
+    """
+    lost = sensor.dropout is not None and sensor.dropout.probability > 0.0
+    if sensor.lag > 0.0 or sensor.bias_spread > 0.0 or sensor.bias_walk > 0.0 or lost:
+        return None
     noise = 0.0
     if sensor.noise is not None and sensor.noise.std > 0.0:
         if sensor.noise.truncate is None:

@@ -18,7 +18,8 @@ import torch
 
 from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.load import load_plant
-from fpo_pilot.plants.mujoco import MujocoModel, model_files
+from fpo_pilot.plants.mujoco import MujocoModel
+from fpo_pilot.plants.sources import data_files
 
 PENDULUM = """<mujoco>
   <option timestep="0.01"/>
@@ -182,8 +183,8 @@ def test_calls_from_several_threads_do_not_mix(model: MujocoModel) -> None:
 def test_included_files_belong_to_the_model(tmp_path: Path) -> None:
     (tmp_path / "option.xml").write_text('<mujoco><option timestep="0.01"/></mujoco>', "utf-8")
     model = written(tmp_path, PENDULUM.replace('<option timestep="0.01"/>', '<include file="option.xml"/>'))
-    assert [file.name for file in model_files(SimpleNamespace(model=model, other=3))] == ["model.xml", "option.xml"]
-    assert model_files(object()) == ()
+    assert [file.name for file in data_files(SimpleNamespace(model=model, other=3))] == ["model.xml", "option.xml"]
+    assert data_files(object()) == ()
 
 
 def test_the_hash_of_a_plant_changes_with_its_model(tmp_path: Path) -> None:
