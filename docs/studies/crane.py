@@ -31,6 +31,7 @@ from fpo_pilot.learn import load_policy
 from fpo_pilot.learn.interaction import Loop
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.build import build_stack
 from fpo_pilot.specs import load_evaluation_spec
@@ -99,7 +100,7 @@ def fly(flight: Flight, runs: Path, seed: int) -> tuple[pd.DataFrame, pd.DataFra
     """Fly all episodes of a condition behind the shield; return a row for each, and the paths of the first."""
     plant = load_plant(flight.plant)
     simulation = Simulation(plant, FLOWN, seed=SEED, scenario=scenario_of(flight), autoreset=False)
-    shield = None if plant.safety is None else build_stack(plant.safety, plant.spec)
+    shield = None if plant.safety is None else build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
     loop, pilot = Loop(simulation, shield), Pilot(flight, simulation, runs, seed)
     observation, running = loop.reset(), torch.ones(FLOWN, dtype=torch.bool)
     columns = [plant.measured_names.index(name) for name in ("load_x", "load_y", "clearance", "sway")]

@@ -22,6 +22,7 @@ from fpo_pilot.learn.policy import Policy
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields import ShieldContext, build_stack
 from fpo_pilot.specs import load_evaluation_spec
@@ -68,7 +69,7 @@ def drive(plant: Plant, scenario: Scenario, policy: Policy | None) -> dict[str, 
     if plant.safety is None:
         raise SystemExit(f"{plant.name}: found no safety spec, expected one")
     simulation = Simulation(plant, EPISODES, seed=SEED, scenario=scenario, autoreset=False)
-    shield, incumbent = build_stack(plant.safety, plant.spec), incumbent_controller(plant)
+    shield, incumbent = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)), incumbent_controller(plant)
     incumbent.reset(EPISODES)
     generator = torch.Generator().manual_seed(SEED)
     obs = simulation.reset()

@@ -10,6 +10,7 @@ from fpo_pilot.evaluate.arms import Actor, PolicyActor, controller_actor
 from fpo_pilot.evaluate.episodes import Conditions, run_episodes
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.reporting.drawing import Role
 from fpo_pilot.reporting.figures import draw
 from fpo_pilot.reporting.labels import arm_label
@@ -57,7 +58,7 @@ def episode(plant: Plant, actor: Actor) -> pa.Table:
         plant,
         actor,
         Conditions(Scenario(), SEED, episodes=1, log_episodes=1),
-        shield=None if plant.safety is None else build_stack(plant.safety, plant.spec),
+        shield=None if plant.safety is None else build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)),
         incumbent=None if plant.safety is None else incumbent_controller(plant),
     )
     wanted = [name for name in batch.log if name == "step" or name.startswith(("obs.", "ref.", "act.applied."))]

@@ -23,6 +23,7 @@ from fpo_pilot.evidence import student_interval
 from fpo_pilot.learn import load_policy
 from fpo_pilot.learn.interaction import Loop
 from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields import build_stack
 from fpo_pilot.specs import load_evaluation_spec
@@ -47,7 +48,7 @@ def drive(
     if plant.safety is None:
         raise SystemExit(f"{PLANT}: found no safety spec, expected one")
     simulation = Simulation(plant, EPISODES, seed=seed, scenario=scenario, autoreset=False)
-    loop = Loop(simulation, build_stack(plant.safety, plant.spec))
+    loop = Loop(simulation, build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)))
     policy, generator = load_policy(run_dir), torch.Generator().manual_seed(seed)
     obs = loop.reset()
     feed, errors = [], []

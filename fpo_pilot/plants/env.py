@@ -12,6 +12,7 @@ import torch
 
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.plants.transition import Transition
 from fpo_pilot.specs.evaluation import Scenario
@@ -38,6 +39,11 @@ class PlantEnv(gymnasium.Env[Array, Array]):
         self.simulation = Simulation(self.plant, 1, scenario=scenario, autoreset=False)
         self.observation_space, self.action_space = spaces(self.simulation)
         self._is_seeded = False
+
+    @property
+    def prediction(self) -> Prediction:
+        """The model by which a shield looks ahead."""
+        return Prediction(self.plant)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin an episode; a ``seed`` seeds the simulation, and without one the random stream goes on."""

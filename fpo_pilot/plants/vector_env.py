@@ -17,6 +17,7 @@ from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.env import spaces, step_info
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.specs.evaluation import Scenario
 
@@ -54,6 +55,11 @@ class PlantVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._is_seeded = False
+
+    @property
+    def prediction(self) -> Prediction:
+        """The model by which a shield looks ahead."""
+        return Prediction(self.plant)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.shields.build import build_stack
+from fpo_pilot.shields.model import Dynamics
 from fpo_pilot.shields.verdict import Readings, Shield, ShieldContext, Verdict
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import SafetySpec
@@ -70,6 +71,11 @@ class HasPlant(Protocol):
         """Its readings now."""
         ...
 
+    @property
+    def prediction(self) -> Dynamics:
+        """The model by which a shield looks ahead."""
+        ...
+
 
 class _Guard:
     """A shield with what it needs to know of an environment, for B rows."""
@@ -86,7 +92,7 @@ class _Guard:
                     "Build a shield, such as a ShieldStack, and say how its readings are found in an observation."
                 )
             self._plant = env.plant
-            shield = build_stack(env.plant.safety, env.plant.spec)
+            shield = build_stack(env.plant.safety, env.plant.spec, dynamics=env.prediction)
         elif measure is None or start is None:
             raise ShieldError(
                 "ShieldWrapper: found a shield without `measure=` or `start=`, expected both. "
