@@ -20,14 +20,12 @@ from fpo_pilot.evaluate.comparison import Budget
 from fpo_pilot.evidence import student_interval
 
 RUNS = Path(__file__).resolve().parent / "constraint-runs.parquet"
-BUDGET = Budget(150_000, 32)
+BUDGET = Budget(80_000, 32)
 TASK = "poly_semibatch paid for product alone"
 LIMIT = 0.02
 VARIANTS = {
     "fpo": "fpo, no constraint",
     f"fpo:constraint.limit={LIMIT}": "fpo, PID-Lagrangian",
-    "gaussian_ppo": "gaussian_ppo, no constraint",
-    f"gaussian_ppo:constraint.limit={LIMIT}": "gaussian_ppo, PID-Lagrangian",
 }
 
 
