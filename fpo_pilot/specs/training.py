@@ -120,6 +120,9 @@ class FpoSpec(Common):
     """
 
     algorithm: Literal["fpo", "fpo_plus_plus"] = "fpo"
+    rollout_steps: Count = 15
+    """Half of what the others have: of all settings this one decides most (docs/results.md, "Ratio, trust region, clip and
+    rollout length")."""
     flow_steps: Count = 10
     samples_per_action: Count = 8
     ratio: Literal["averaged", "per_draw"] = "averaged"
