@@ -1,4 +1,4 @@
-"""A gantry that is to put a square peg into a hole of which only the height is known, simulated by MuJoCo: README.md."""
+"""A gantry that is to put a square peg into a hole that stands off to an unknown side, simulated by MuJoCo: README.md."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ REACH = ((-0.01, 0.01), (-0.01, 0.01), (-0.055, 0.0))
 class PegCell:
     """States: bending of the fixture, gantry [m], their speeds, force at the wrist [N], targets of the servos, and the hole.
 
-    The model has its hole in the middle. Nothing else in it depends on where it is seen from, so that a hole at an offset is
-    the gantry and its targets at minus that offset: one compiled model serves all environments. Only MuJoCo knows the force,
-    so the reading of the last time step is three columns of the state; the next state does not depend on them.
+    The model has its hole in the middle. Seen from the hole, a hole that stands off is a gantry with targets that stand off
+    the other way, so that one compiled model serves all environments. Only MuJoCo knows the force: the reading of the last
+    time step is three columns of the state, on which the next state does not depend.
     """
 
     model: ClassVar[MujocoModel] = MujocoModel(Path(__file__).with_suffix(".xml"))
