@@ -49,9 +49,13 @@ ARRAY = (
 """Each pair of columns has each pair of levels once (G. Taguchi's L9)."""
 
 
+DEFAULTS = {"trust_region": "ppo", "clip": "0.05", "ratio": "averaged", "rollout_steps": "15"}
+"""What the array says, run afterwards to confirm it: no setting of the array is this one."""
+
+
 def settings() -> list[dict[str, str]]:
-    """Return the nine settings."""
-    return [{name: levels[row[i]] for i, (name, levels) in enumerate(LEVELS.items())} for row in ARRAY]
+    """Return the nine settings, and the one that confirms."""
+    return [{name: levels[row[i]] for i, (name, levels) in enumerate(LEVELS.items())} for row in ARRAY] + [DEFAULTS]
 
 
 def variant(setting: dict[str, str]) -> str:
@@ -91,6 +95,7 @@ def level_lines(runs: pd.DataFrame) -> list[str]:
         f"| factor | level | mean over tasks | 95 % interval | {heads} |",
         "|---|---|---|---|" + "---|" * len(tasks),
     ]
+    runs = runs[runs["algorithm"] != variant(DEFAULTS)]  # the array alone is balanced
     for factor, levels in LEVELS.items():
         for level in dict.fromkeys(levels):
             own = runs[runs[factor] == level]
@@ -104,11 +109,15 @@ def level_lines(runs: pd.DataFrame) -> list[str]:
 def setting_lines(runs: pd.DataFrame) -> list[str]:
     """Return each setting on each task."""
     tasks = list(BUDGETS)
-    lines = [f"| setting | {' | '.join(f'`{task}`' for task in tasks)} |", "|---|" + "---|" * len(tasks)]
-    table = runs.pivot_table(index="algorithm", columns="task", values="score", aggfunc="mean")
-    return lines + [
-        f"| `{name}` | " + " | ".join(f"{row[task]:.3f}" for task in tasks) + " |" for name, row in table.iterrows()
-    ]
+    heads = " | ".join(f"`{task}`" for task in tasks)
+    lines = [f"| setting | mean over tasks | 95 % interval | {heads} |", "|---|---|---|" + "---|" * len(tasks)]
+    for name, group in runs.groupby("algorithm"):
+        scores = {str(task): one["score"].to_numpy() for task, one in group.groupby("task")}
+        found = stratified_bootstrap(scores, "mean")
+        each = " | ".join(f"{scores[task].mean():.3f}" for task in tasks)
+        mark = " (the defaults, run afterwards)" if name == variant(DEFAULTS) else ""
+        lines.append(f"| `{name}`{mark} | {found.mean:.3f} | {found.low:.3f} to {found.high:.3f} | {each} |")
+    return lines
 
 
 def main() -> None:
