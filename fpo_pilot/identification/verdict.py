@@ -25,8 +25,11 @@ class Thresholds:
     """That error as a share of the error of saying that nothing changes, at most."""
     level: float = 0.8
     """Level of the intervals that the calibration episodes must reach."""
-    excitation: float = 0.01
-    """Standard deviation of an action that the measurements and other actions do not explain, of its range, at least."""
+    excitation: float = 0.03
+    """Standard deviation of an action that the measurements and other actions do not explain, of its range, at least.
+
+    On four tanks a log with 1.7 % had smaller errors on its own episodes than one with 8 %, and policies trained on its
+    model did worse on the true plant (docs/studies/identify.py)."""
     coverage_confidence: float = 0.95
     """Coverage is too low if the exact interval of the share of covered episodes, at this confidence, is below the level."""
 
