@@ -47,14 +47,22 @@ class PegCell:
         """Return the state ``[B, 16]`` after ``period`` seconds in which the targets, moved at once, are held."""
         low, high = (state.new_tensor(bound) for bound in zip(*REACH, strict=True))
         target = torch.clamp(state[:, 11:14] + action, low, high)
-        hole = state[:, 14:]
-        aside = torch.nn.functional.pad(hole, (0, 1))  # [B, 3]: the hole is never higher or lower
-        start = torch.cat((state[:, :1], state[:, 1:4] - aside, state[:, 4:8]), dim=1)
+        aside = _aside(state)
+        start = torch.cat((self.pose(state), state[:, 4:8]), dim=1)
         moved = self.model.advance(start, target - aside, period)
-        return torch.cat((moved[:, :1], moved[:, 1:4] + aside, moved[:, 4:11], target, hole), dim=1)
+        return torch.cat((moved[:, :1], moved[:, 1:4] + aside, moved[:, 4:11], target, state[:, 14:]), dim=1)
+
+    def pose(self, state: Tensor) -> Tensor:
+        """Return the model's coordinates ``[B, 4]``: fixture and gantry as they are seen from the hole."""
+        return torch.cat((state[:, :1], state[:, 1:4] - _aside(state)), dim=1)
 
     def outputs(self, state: Tensor, action: Tensor, disturbance: Tensor, parameters: Tensor) -> Tensor:
         """Return ``[B, 5]``: tip of the peg [m], horizontal force at the wrist [N], 1 where the peg is in."""
         tip_z = TIP + state[:, 3]
         lateral = torch.hypot(state[:, 8], state[:, 9])
         return torch.stack((state[:, 1], state[:, 2], tip_z, lateral, (tip_z <= DEEP).to(state.dtype)), dim=-1)
+
+
+def _aside(state: Tensor) -> Tensor:
+    """Return ``[B, 3]`` by how much the hole stands off [m]; it is never higher or lower."""
+    return torch.nn.functional.pad(state[:, 14:], (0, 1))

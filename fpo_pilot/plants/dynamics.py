@@ -16,7 +16,7 @@ class Dynamics(Protocol):
 
     Optional members: ``disturbances`` (names), ``signal_units`` (name to unit, checked against the spec),
     ``output_names`` and ``outputs(state, action, disturbance, parameters) -> [B, Y]`` for signals of role
-    ``measurement``.
+    ``measurement``; ``pose(state)``, see :class:`HasPose`.
     """
 
     @property
@@ -62,3 +62,11 @@ class HasOutputs(Protocol):
 
     def outputs(self, state: Tensor, action: Tensor, disturbance: Tensor, parameters: Tensor) -> Tensor:
         """Return the computed signals ``[B, Y]``."""
+
+
+@runtime_checkable
+class HasPose(Protocol):
+    """Dynamics by a MuJoCo model whose coordinates are not simply the first states."""
+
+    def pose(self, state: Tensor) -> Tensor:
+        """Return the model's coordinates ``[B, nq]``."""

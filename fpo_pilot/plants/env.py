@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fpo_pilot.errors import PlantError
 from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.picture import Picture
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
@@ -30,12 +32,27 @@ class PlantEnv(gymnasium.Env[Array, Array]):
     Args:
         plant: a plant, or its name or path.
         scenario: start, parameters, faults and disturbances that differ from plant.yaml.
+        render_mode: "rgb_array" for pictures by :meth:`render`, of plants that MuJoCo simulates.
+
+    Raises:
+        PlantError: pictures are asked for of a plant that has none.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # declared like this by Gymnasium
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # declared like this by Gymnasium
 
-    def __init__(self, plant: Plant | str | Path, *, scenario: Scenario | None = None) -> None:
+    def __init__(
+        self, plant: Plant | str | Path, *, scenario: Scenario | None = None, render_mode: str | None = None
+    ) -> None:
         self.plant = plant if isinstance(plant, Plant) else load_plant(plant)
+        if render_mode not in {None, "rgb_array"}:
+            raise PlantError(
+                f"plant {self.plant.name}: found render_mode {render_mode!r}, expected 'rgb_array' or None. Correct it."
+            )
+        self.render_mode = render_mode
+        self._picture = None if render_mode is None else Picture(self.plant)
+        # not every plant has pictures, and not every machine can draw: this one promises those that were asked for
+        modes = [] if render_mode is None else [render_mode]
+        self.metadata = {"render_modes": modes, "render_fps": max(1, round(1.0 / self.plant.period))}
         self.simulation = Simulation(self.plant, 1, scenario=scenario, autoreset=False)
         self.observation_space, self.action_space = spaces(self.simulation)
         self._is_seeded = False
@@ -68,6 +85,19 @@ class PlantEnv(gymnasium.Env[Array, Array]):
             bool(transition.truncated[0]),
             info,
         )
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """Return a picture ``[240, 320, 3]`` of the plant as it stands; None without a ``render_mode``.
+
+        Raises:
+            PlantError: there is nothing to draw with on this machine; the message says what to install and to set.
+        """
+        return None if self._picture is None else self._picture.draw(self.simulation.state)
+
+    def close(self) -> None:
+        """Give back what draws."""
+        if self._picture is not None:
+            self._picture.close()
 
 
 def spaces(simulation: Simulation) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
