@@ -66,7 +66,9 @@ def train_run(
 
     from fpo_pilot.evaluate.comparison import make_task
     from fpo_pilot.learn import train
+    from fpo_pilot.learn.run import check_device
 
+    check_device(device)  # before a folder is made for the run
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
     with (
