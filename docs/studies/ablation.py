@@ -110,13 +110,18 @@ def setting_lines(runs: pd.DataFrame) -> list[str]:
     """Return each setting on each task."""
     tasks = list(BUDGETS)
     heads = " | ".join(f"`{task}`" for task in tasks)
-    lines = [f"| setting | mean over tasks | 95 % interval | {heads} |", "|---|---|---|" + "---|" * len(tasks)]
+    lines = [
+        f"| setting | seeds | mean over tasks | 95 % interval | {heads} |",
+        "|---|---|---|---|" + "---|" * len(tasks),
+    ]
     for name, group in runs.groupby("algorithm"):
         scores = {str(task): one["score"].to_numpy() for task, one in group.groupby("task")}
         found = stratified_bootstrap(scores, "mean")
         each = " | ".join(f"{scores[task].mean():.3f}" for task in tasks)
         mark = " (the defaults, run afterwards)" if name == variant(DEFAULTS) else ""
-        lines.append(f"| `{name}`{mark} | {found.mean:.3f} | {found.low:.3f} to {found.high:.3f} | {each} |")
+        seeds = group["seed"].nunique()
+        interval = f"{found.low:.3f} to {found.high:.3f}" if seeds > 1 else "none: one seed"
+        lines.append(f"| `{name}`{mark} | {seeds} | {found.mean:.3f} | {interval} | {each} |")
     return lines
 
 
