@@ -22,6 +22,9 @@ OFFICIAL_ROWS = 1920
 SMALL_ROWS = 240
 """The other reading of it, 32 minibatches of this smaller rollout."""
 SPEC = FpoSpec(
+    ratio="averaged",
+    trust_region="ppo",
+    clip=0.05,
     actor=Network(width=32, depth=4),
     critic=Network(width=256, depth=5),
     samples_per_action=8,

@@ -18,7 +18,7 @@ from fpo_pilot.specs.training import Constraint, DppoSpec, FpoSpec, GaussianPpoS
 
 SMALL = {"num_envs": 6, "rollout_steps": 3, "minibatches": 2, "passes": 1, "actor": Network(width=8, depth=2)}
 SPECS = [
-    FpoSpec(**SMALL),
+    FpoSpec(**SMALL, ratio="averaged", trust_region="ppo", clip=0.05),
     FpoSpec(**SMALL, ratio="per_draw", trust_region="aspo", loss_bound=20.0, weighting="velocity"),
     GaussianPpoSpec(**SMALL),
     FpoSpec(**SMALL, path="variance_preserving", huber=1.0, regulariser=0.2, critics=2, uncertainty_weight=1.0),

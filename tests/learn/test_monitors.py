@@ -36,7 +36,9 @@ def seen(policy, rows: int = 600) -> tuple[Rollout, Targets]:
     return rollout, Targets(advantage, nothing[:, 0], nothing[:, 0])
 
 
-@pytest.mark.parametrize("spec", [FpoSpec(actor=NET), FpoSpec(actor=NET, ratio="per_draw"), GaussianPpoSpec(actor=NET)])
+@pytest.mark.parametrize(
+    "spec", [FpoSpec(actor=NET, ratio="averaged"), FpoSpec(actor=NET, ratio="per_draw"), GaussianPpoSpec(actor=NET)]
+)
 def test_a_policy_that_did_not_change_shows_no_change(spec) -> None:
     policy = build_policy(spec, 3, 2, generator=torch.Generator().manual_seed(0))
     found = monitors(policy, *seen(policy), clip=spec.clip)

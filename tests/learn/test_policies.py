@@ -12,7 +12,7 @@ from fpo_pilot.specs.training import FpoSpec, GaussianPpoSpec, Network
 
 SMALL = {"actor": Network(width=16, depth=2)}
 SPECS = [
-    FpoSpec(**SMALL),
+    FpoSpec(ratio="averaged", trust_region="ppo", clip=0.05, **SMALL),
     FpoSpec(ratio="per_draw", trust_region="aspo", weighting="velocity", reduction="sqrt", loss_bound=20.0, **SMALL),
     FpoSpec(squash=True, **SMALL),
     GaussianPpoSpec(**SMALL),
