@@ -1,6 +1,7 @@
 """Identifies four tanks from noisy logs, trains on the identified plant, and judges the policy on the true one.
 
-``make study`` runs it. It is resumable: a log, an identified plant or a finished run that is there is taken over.
+``make study`` runs it. It is resumable: a log or a finished run that is there is taken over; ``--page`` only writes the
+tables again, from the committed rows.
 Results: ``docs/studies/identify-errors.parquet`` (a row for each log, model and signal), ``identify-runs.parquet`` (a
 row for each policy) and the tables in ``docs/results.md``.
 """
@@ -164,7 +165,7 @@ def error_lines(errors: pd.DataFrame) -> list[str]:
         )
     lines.append("")
     for row in errors.drop_duplicates(["log", "model"]).itertuples():
-        verdict = "good enough to train on" if row.good_enough else f"not good enough: {row.reasons}"
+        verdict = "good enough to train on" if row.good_enough else f"not good enough: {row.reasons.rstrip('.')}"
         lines.append(
             f"- {row.log}, {row.model}: {verdict}. The action that moved least moved {row.least_excitation:.1%} of its range by itself."
         )
@@ -195,23 +196,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/study/identify"), help="where logs, plants and runs go")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--page", action="store_true", help="only write the tables again")
     options = parser.parse_args()
+    if not options.page:
+        measure(options.runs, options.seeds)
+    write_page(pd.read_parquet(ERRORS), pd.read_parquet(RUNS))
+    note(f"wrote {ERRORS}, {RUNS} and {PAGE}")
+
+
+def measure(out: Path, seeds: int) -> None:
+    """Identify, train and judge; write the rows."""
     torch.set_num_threads(1)
     tasks, errors = {"the true plant": PLANT}, []
     for log_name, largest in EXCITATION.items():
         for model in MODELS:
-            folder, rows = identified(options.runs, log_name, model)
+            folder, rows = identified(out, log_name, model)
             errors += rows
             if largest > 0.0 or model == "neural":  # one model is enough to show what a log without excitation is worth
                 tasks[f"{model} model, log {log_name}"] = str(folder)
-    found = pd.DataFrame(errors)
-    found.to_parquet(ERRORS, index=False)
-    rows = [policy_row(name, task, seed, options.runs) for name, task in tasks.items() for seed in range(options.seeds)]
+    pd.DataFrame(errors).to_parquet(ERRORS, index=False)
+    rows = [policy_row(name, task, seed, out) for name, task in tasks.items() for seed in range(seeds)]
     rows += [
         {"trained_on": kind, "seed": -1, "cost_on_true_plant": controller_cost(kind)} for kind in ("incumbent", "hold")
     ]
-    runs = pd.DataFrame(rows)
-    runs.to_parquet(RUNS, index=False)
+    pd.DataFrame(rows).to_parquet(RUNS, index=False)
+
+
+def write_page(errors: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Put the tables between their marks in docs/results.md."""
     machine = (
         f"Command: `make study`. Machine: two CPU cores, {platform.machine()}, Python {platform.python_version()}."
     )
@@ -220,8 +232,7 @@ def main() -> None:
         f"±{max(EXCITATION.values()):g} V, drawn anew with probability {CHANGE:g} in a step. Policies are judged without "
         "measurement noise, as the benchmark is."
     )
-    put("identify", [noise, "", *error_lines(found), "", *policy_lines(runs), "", machine])
-    note(f"wrote {ERRORS}, {RUNS} and {PAGE}")
+    put("identify", [noise, "", *error_lines(errors), "", *policy_lines(runs), "", machine])
 
 
 if __name__ == "__main__":

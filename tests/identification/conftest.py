@@ -67,7 +67,7 @@ def make_log(
             if still:
                 action[1] = 0.4 + 1e-4 * action[1]
             if feedback:
-                action[1] = 0.05 * seen[0] - 0.1 * seen[1]
+                action[1] = 0.3 * seen[0] - 0.5 * seen[1]
             measured.append(seen)
             applied.append(action)
             x = A @ x + B @ action + C
