@@ -48,6 +48,7 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/routes.py
 	$(BIN)/python docs/studies/faults.py
 	$(BIN)/python docs/studies/plants.py
+	$(BIN)/python docs/studies/identify.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
