@@ -45,10 +45,10 @@ def table_lines(runs: pd.DataFrame) -> list[str]:
         mean, low, high = student_interval(own["score"].to_numpy())
         share, least, most = student_interval(own["violation_rate"].to_numpy())
         each = ", ".join(f"{value:.1%}" for value in own["violation_rate"])
-        lines.append(
-            f"| {label} | {len(own)} | {mean:.2f} | {low:.2f} to {high:.2f} "
-            f"| {share:.1%} | {max(least, 0.0):.1%} to {most:.1%} | {each} |"
-        )
+        several = len(own) > 1
+        scores = f"{low:.2f} to {high:.2f}" if several else "none: one seed"
+        shares = f"{max(least, 0.0):.1%} to {most:.1%}" if several else "none: one seed"
+        lines.append(f"| {label} | {len(own)} | {mean:.2f} | {scores} | {share:.1%} | {shares} | {each} |")
     return [*lines, "", f"{runs['steps'].max():,} steps. The limit asked for is {LIMIT:.0%}. Command: `make study`."]
 
 
