@@ -6,6 +6,7 @@ that everything stays as it is. Order and ridge are those with the least held-ou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,11 @@ from fpo_pilot.plants.fitted import Weights, regressors
 
 RIDGES = (0.0, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
 """Penalties tried, per row, on regressors and changes scaled to unit spread."""
+PAST_HELPS = 1.1
+"""The lowest order is taken whose error is within this factor of the least. A model that looks at the past begins every
+episode as if the plant had stood still before, which costs more than a small gain is worth."""
 LIKE_BEST = 1.02
-"""Of models whose error is within this factor of the least, the one of the lowest order and largest ridge is taken."""
+"""Of ridges of one order, the largest is taken whose error is within this factor of the least."""
 NO_ERROR = 1e-9
 """In spreads: errors below this are rounding, and do not tell models apart."""
 _LEAST = 1e-12
@@ -62,9 +66,15 @@ def choose_linear(fit: Windows, held_out: Windows, spread: Tensor, low: Tensor, 
         for ridge in RIDGES:
             weights = fit_linear(fit, order, ridge, low, high)
             found.append((weights, Trial(order, ridge, score(weights, held_out, spread))))
+    order = min(trial.order for _, trial in _near(found, PAST_HELPS))
+    of_order = [pair for pair in found if pair[1].order == order]
+    return max(_near(of_order, LIKE_BEST), key=lambda pair: pair[1].ridge)
+
+
+def _near(found: Sequence[tuple[Weights, Trial]], factor: float) -> list[tuple[Weights, Trial]]:
+    """Return the models whose error is within a factor of the least."""
     best = min(max(trial.error, NO_ERROR) for _, trial in found)
-    good = [pair for pair in found if pair[1].error <= LIKE_BEST * best]
-    return min(good, key=lambda pair: (pair[1].order, -pair[1].ridge))
+    return [pair for pair in found if pair[1].error <= factor * best]
 
 
 def score(weights: Weights, windows: Windows, spread: Tensor) -> float:

@@ -66,6 +66,9 @@ def test_every_file_and_command_of_the_page_works(tmp_path: Path, monkeypatch: p
 
 def test_both_languages_have_the_same_code_and_the_same_sections() -> None:
     assert blocks(ENGLISH) == blocks(JAPANESE)
+    assert all(
+        "@" not in BLOCK.sub("", page.read_text("utf-8")) for page in (ENGLISH, JAPANESE)
+    )  # a number to be filled in
     levels = [
         re.findall(r"^(#+) ", BLOCK.sub("", page.read_text("utf-8")), re.MULTILINE) for page in (ENGLISH, JAPANESE)
     ]

@@ -8,7 +8,7 @@ import torch
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.identification import identify, residual
-from fpo_pilot.identification.linear import score, state_space
+from fpo_pilot.identification.linear import choose_linear, fit_linear, score, state_space
 from fpo_pilot.identification.windows import MOST_ORDER, cut, predict, split
 
 torch.set_num_threads(1)
@@ -121,3 +121,15 @@ def test_a_window_begins_with_what_was_measured_and_sees_nothing_after(log, spec
     later.applied[:, MOST_ORDER - 1] += 0.5  # the action of now moves the first prediction
     assert not torch.equal(predict(weights, later)[:, 0], predict(weights, windows)[:, 0])
     assert score(weights, windows, torch.ones(2, dtype=torch.float64)) < 0.2
+
+
+def test_a_small_gain_is_not_worth_the_past(log, spec) -> None:
+    """Under noise more rows of the past always help a little; a plant of first order gets a model of first order."""
+    data = log(noise=0.05)
+    parts = split(data, 20, seed=0)
+    rows, held_out = cut(parts.fit, MOST_ORDER, 1, most=None), cut(parts.select, MOST_ORDER, 20)
+    bounds = torch.full((2,), -20.0).double(), torch.full((2,), 20.0).double()
+    spread = torch.ones(2).double()
+    errors = [score(fit_linear(rows, order, 0.0, *bounds), held_out, spread) for order in (1, 2, 3)]
+    assert errors[1] < errors[0] < 1.1 * errors[1]
+    assert choose_linear(rows, held_out, spread, *bounds)[1].order == 1
