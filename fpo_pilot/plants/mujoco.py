@@ -73,8 +73,7 @@ class MujocoModel:
         Raises:
             PlantError: MuJoCo cannot compile the file, or the model has state beside coordinates and speeds.
         """
-        import mujoco
-
+        mujoco = self._library()
         try:
             model = mujoco.MjModel.from_xml_path(str(self.xml))
         except ValueError as error:
@@ -87,8 +86,7 @@ class MujocoModel:
     @cached_property
     def files(self) -> tuple[Path, ...]:
         """The model file and every file that it includes or loads (meshes, textures): they belong to the code hash."""
-        import mujoco
-
+        mujoco = self._library()
         found = {self.xml.resolve()}
         found |= {Path(name).resolve() for name in mujoco.mju_getXMLDependencies(str(self.xml))}
         return tuple(sorted(found))
@@ -194,6 +192,18 @@ class MujocoModel:
             runner = _Runner(self.compiled)
             self.__dict__["_running"] = runner  # the class is frozen to its users, not to itself
         return runner
+
+    def _library(self) -> Any:
+        """Import MuJoCo, which looks for its way to OpenGL there and then, even where nothing is to be drawn."""
+        try:
+            import mujoco
+        except (ImportError, AttributeError, RuntimeError) as error:  # what it raises depends on what is missing
+            raise PlantError(
+                f"{self.xml.name}: with MUJOCO_GL={os.environ.get('MUJOCO_GL', '(not set)')} importing MuJoCo says {error}, "
+                "expected the library. Unset MUJOCO_GL where nothing is drawn; to draw, set it to egl (Debian and Ubuntu: apt "
+                "install libegl1 libgl1-mesa-dri) or osmesa (apt install libosmesa6) before Python starts."
+            ) from error
+        return mujoco
 
     def _steps(self, period: float) -> int:
         steps = round(period / self.timestep)

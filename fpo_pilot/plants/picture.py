@@ -1,8 +1,9 @@
-"""Pictures of plants that MuJoCo simulates, for ``render()`` of Gymnasium."""
+"""Pictures of plants that MuJoCo simulates, for ``render()`` of Gymnasium and as files."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,38 @@ class Picture:
         if self._tools is not None:
             self._tools[1].close()
             self._tools = None
+
+
+def write_picture(plant: Plant, state: Tensor, path: Path) -> None:
+    """Write the picture of the first row of ``state`` ``[B, S]``, such as one of an episode, as a PNG file.
+
+    Args:
+        plant: one that MuJoCo simulates.
+        state: in engineering units, as :meth:`Plant.step` returns it and ``Simulation.state`` holds it.
+        path: ends in ``.png``; its folder is made when missing.
+
+    Raises:
+        PlantError: the plant has no picture, this machine cannot draw, or the file cannot be written.
+    """
+    from matplotlib.image import imsave
+
+    if path.suffix.lower() != ".png":
+        raise PlantError(f"{path}: found the ending {path.suffix!r}, expected '.png'. Correct the name.")
+    picture = Picture(plant)
+    try:
+        pixels = picture.draw(state)
+    finally:
+        picture.close()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        imsave(
+            path, pixels, format="png", metadata={"Software": "fpo-pilot"}
+        )  # no version in it: same pixels, same bytes
+    except OSError as error:
+        raise PlantError(
+            f"{path}: found that it could not be written ({error}), expected a PNG file. Free space or mend the permissions "
+            "of the folder, then draw again."
+        ) from error
 
 
 def _renderer(name: str, model: mujoco.MjModel) -> Any:
