@@ -1,6 +1,8 @@
 """Actuators: what becomes of an action that was sent. Physics only; limits of the safety spec are the shields' work.
 
-The order is range → stiction or dead band → lag → rate → faults. Each works from where the actuator is, the read-back.
+The order is range → stiction or dead band → lag → rate → faults. Stiction and dead band work from where the actuator
+was sent last (the one-parameter valve of Stenman, Gustafsson and Forsman 2003), all else from where it is, the
+read-back: a valve that has let go travels to its end, however slowly.
 """
 
 from __future__ import annotations
@@ -68,12 +70,18 @@ class Actuators:
         columns = torch.arange(len(signals), device=device)
         self._faults = tuple((columns == plant.action_names.index(fault.action), fault) for fault in faults)
 
-    def apply(self, action: Tensor, last: Tensor, step: Tensor | None = None) -> Tensor:
-        """Return what the actuators do, ``[B, A]``.
+    def first_sent(self, size: int) -> Tensor:
+        """Return where actuators were sent before an episode, ``[size, A]``; ``[size, 0]`` if none has to remember."""
+        sent = self.start.expand(size, -1)
+        return sent if self._sticks or self._has_play else sent[:, :0]
+
+    def apply(self, action: Tensor, last: Tensor, sent: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the actuators report, ``[B, A]``, and where they were sent, for the next step.
 
         Args:
             action: ``[B, A]`` as sent, in engineering units; where it is not finite, the actuator stays where it is.
-            last: ``[B, A]`` where the actuators are.
+            last: ``[B, A]`` what they reported last.
+            sent: where they were sent last, of :meth:`first_sent` or of the step before.
             step: ``[B]`` step of the episode, for the windows of faults.
         """
         if action.shape != last.shape:
@@ -85,27 +93,33 @@ class Actuators:
         action = torch.where(torch.isfinite(action), action, last)
         action = torch.clamp(action, self._low, self._high)
         if self._sticks:
-            action = torch.where(
-                (action - last).abs() > self._stiction, action, torch.where(self._stiction > 0.0, last, action)
-            )
+            held = (self._stiction > 0.0) & ((action - sent).abs() <= self._stiction)
+            action = torch.where(held, sent, action)
         if self._has_play:
-            action = torch.where(self._play > 0.0, last.clamp(action - self._play, action + self._play), action)
+            action = torch.where(self._play > 0.0, sent.clamp(action - self._play, action + self._play), action)
+        if sent.shape[1]:
+            sent = action
         if self._lags:
             action = last + self._share * (action - last)
         if self._has_rate:
             action = torch.clamp(action, last - self._rate, last + self._rate)
-        return action if step is None or not self._faults else self._with_faults(action, last, step)
-
-    def _with_faults(self, action: Tensor, last: Tensor, step: Tensor) -> Tensor:
-        """Apply the faults whose window is open."""
         for column, fault in self._faults:
-            until = _FOREVER if fault.to_step is None else fault.to_step
-            active = ((step >= fault.from_step) & (step < until)).unsqueeze(-1) & column
-            if fault.kind == "stuck":
-                broken = last
-            elif fault.kind == "slow":
-                broken = action.clamp(last - fault.value, last + fault.value)
-            else:
-                broken = torch.clamp(action + fault.value, self._low, self._high)
-            action = torch.where(active, broken, action)
-        return action
+            if fault.kind == "offset":
+                continue
+            reach = fault.value if fault.kind == "slow" else 0.0
+            action = torch.where(_active(column, fault, step), action.clamp(last - reach, last + reach), action)
+        return action, sent
+
+    def delivered(self, applied: Tensor, step: Tensor) -> Tensor:
+        """Return what reaches the plant, ``[B, A]``: what is reported, but for an ``offset`` that nobody is told of."""
+        for column, fault in self._faults:
+            if fault.kind == "offset":
+                off = torch.clamp(applied + fault.value, self._low, self._high)
+                applied = torch.where(_active(column, fault, step), off, applied)
+        return applied
+
+
+def _active(column: Tensor, fault: ActuatorFault, step: Tensor) -> Tensor:
+    """Return where a fault's window is open, ``[B, A]``."""
+    until = _FOREVER if fault.to_step is None else fault.to_step
+    return ((step >= fault.from_step) & (step < until)).unsqueeze(-1) & column

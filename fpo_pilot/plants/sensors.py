@@ -40,7 +40,7 @@ class SensorMemory:
     line: Tensor  # [B, L, M], L the longest delay
     held: Tensor  # [B, M], or [B, 0] if no fault holds a value
     age: Tensor  # [B, M]
-    lagged: Tensor  # [B, M] behind the lag, or [B, 0]
+    lagged: Tensor  # [B, 2, M] behind the lag and before it, or [B, 0, M]
     bias: Tensor  # [B, M] that is drawn, or [B, 0]
     last: Tensor  # [B, M] what was read last, or [B, 0] if nothing drops out
 
@@ -61,7 +61,7 @@ class SensorBank:
         sensors = [signal.sensor for signal in signals]
         self.period = plant.period
 
-        def row(values: Sequence[float]) -> Tensor:
+        def row(values: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
         self.low, self.high = row([s.range[0] for s in signals]), row([s.range[1] for s in signals])
@@ -69,7 +69,7 @@ class SensorBank:
         self.noise_std = row([_std(s.noise) * noise_factor for s in sensors])
         self.noise_reach = row([math.erf(_cut(s.noise, widest) / math.sqrt(2.0)) for s in sensors])
         self.bias, self.step = row([s.bias for s in sensors]), row([s.quantize for s in sensors])
-        self.share = row([-math.expm1(-plant.period / s.lag) if s.lag > 0.0 else 1.0 for s in sensors])
+        self.lag_weights = row([_lag_weights(s.lag / plant.period) for s in sensors]).T
         self.spread, self.walk = row([s.bias_spread for s in sensors]), row([s.bias_walk for s in sensors])
         self.dropout = row([0.0 if s.dropout is None else s.dropout.probability for s in sensors])
         holds = [s.dropout is None or s.dropout.hold == "last" for s in sensors]
@@ -104,7 +104,7 @@ class SensorBank:
             line=line,
             held=(true if self.holds else none).clone(),
             age=torch.zeros_like(true),
-            lagged=(true if self.has_lag else none).clone(),
+            lagged=torch.stack((true, true), dim=1) if self.has_lag else true.unsqueeze(1)[:, :0],
             bias=bias,
             last=(true if self.drops else none).clone(),
         )
@@ -126,7 +126,9 @@ class SensorBank:
         line, value, lagged, bias = memory.line, true, memory.lagged, memory.bias
         age = self.period * self.delay.to(true.dtype).expand_as(true)
         if self.has_lag:
-            value = lagged = memory.lagged + self.share * (true - memory.lagged)
+            keep, before, now = self.lag_weights.unbind(0)
+            value = keep * memory.lagged[:, 0] + before * memory.lagged[:, 1] + now * true
+            lagged = torch.stack((value, true), dim=1)
         if self.longest:
             line = torch.cat((value.unsqueeze(1), memory.line), dim=1)
             value, line = line[:, self.delay, self.columns], line[:, :-1]
@@ -160,7 +162,8 @@ class SensorBank:
         drawn = torch.rand(value.shape, dtype=value.dtype, device=value.device, generator=generator)
         lost = drawn < self.dropout
         last = torch.where(lost, memory.last, value)
-        quality = torch.where(lost, torch.where(self.holds_last, STALE, BAD).to(quality.dtype), quality)
+        held = torch.where(self.holds_last & torch.isfinite(last), STALE, BAD).to(quality.dtype)
+        quality = torch.where(lost, held, quality)
         age = torch.where(lost, memory.age + self.period, age)
         return torch.where(lost & ~self.holds_last, math.nan, last), quality, age, last
 
@@ -203,6 +206,17 @@ class SensorBank:
                     quality = torch.where(active, STALE, quality)
                     age = torch.where(active, memory.age + self.period, age)
         return value, quality, age, held
+
+
+def _lag_weights(ratio: float) -> tuple[float, float, float]:
+    """Return the weights of the last lagged, the last true and the new true value for ``ratio`` of lag to period.
+
+    Exact where the true value runs straight between two readings; a true value held still would lag too little.
+    """
+    if ratio == 0.0:
+        return 0.0, 0.0, 1.0
+    keep = math.exp(-1.0 / ratio)
+    return keep, ratio * (1.0 - keep) - keep, 1.0 - ratio * (1.0 - keep)
 
 
 def _std(noise: Noise | None) -> float:

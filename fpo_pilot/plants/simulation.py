@@ -184,11 +184,12 @@ class Simulation:
         not finite stays where it is. Limits of the safety spec are not applied here: that is the shields' work.
         """
         before = self._memory
-        applied = self._actuators.apply(action, before.applied[:, 0], before.step)
-        state, outputs, tripped, level = self._advance(before, applied)
+        applied, sent = self._actuators.apply(action, before.applied[:, 0], before.sent, before.step)
+        delivered = self._actuators.delivered(applied, before.step)
+        state, outputs, tripped, level = self._advance(before, delivered)
         reference = self.reference
-        values = self._values(state, outputs, reference, applied)
-        previous = self._previous(before, applied)
+        values = self._values(state, outputs, reference, delivered)
+        previous = self._previous(before, delivered)
         like = before.episode_return
         worth = reward_terms(self._reward, values, previous, like, before.step, before.reached)
         reward = sum(worth.terms.values(), start=torch.zeros_like(like))
@@ -196,7 +197,7 @@ class Simulation:
         end = self._reward.ends_when
         terminated = tripped if end is None else tripped | end.holds(values, previous, like)
         truncated = (before.step + 1 >= self.plant.horizon) & ~terminated
-        after = self._remembered(before, state, outputs, applied, level, worth.reached, reward)
+        after = self._remembered(before, state, outputs, (applied, sent), level, worth.reached, reward)
         final_observation = self._observe(after)
         observation = self._restart(after, terminated | truncated, final_observation)
         return Transition(
@@ -274,6 +275,7 @@ class Simulation:
             state=state,
             measured=reading.measurement.unsqueeze(1).expand(-1, history, -1),
             applied=applied.unsqueeze(1).expand(-1, history, -1),
+            sent=self._actuators.first_sent(size),
             quality=reading.quality,
             age=reading.age,
             line=sensors.line,
@@ -307,7 +309,7 @@ class Simulation:
         before: Memory,
         state: Tensor,
         outputs: Tensor,
-        applied: Tensor,
+        moved: tuple[Tensor, Tensor],
         level: Tensor,
         reached: Tensor,
         reward: Tensor,
@@ -319,7 +321,8 @@ class Simulation:
         return Memory(
             state=state,
             measured=_pushed(before.measured, reading.measurement),
-            applied=_pushed(before.applied, applied),
+            applied=_pushed(before.applied, moved[0]),
+            sent=moved[1],
             quality=reading.quality,
             age=reading.age,
             line=sensors.line,
@@ -341,16 +344,17 @@ class Simulation:
         columns = (*state.unbind(-1), *outputs.unbind(-1), *reference.unbind(-1), *applied.unbind(-1))
         return dict(zip(names, columns, strict=True))
 
-    def _previous(self, before: Memory, applied: Tensor) -> dict[str, Tensor]:
+    def _previous(self, before: Memory, delivered: Tensor) -> dict[str, Tensor]:
         """Return what is asked for of the step before; in the first step of an episode no action has changed."""
         plant, names = self.plant, self._reward.delta_names
         previous: dict[str, Tensor] = {}
+        earlier = self._actuators.delivered(before.applied[:, 0], before.step - 1)
         if not names.isdisjoint(plant.action_names):
-            last = torch.where((before.step == 0).unsqueeze(-1), applied, before.applied[:, 0])
+            last = torch.where((before.step == 0).unsqueeze(-1), delivered, earlier)
             previous |= zip(plant.action_names, last.unbind(-1), strict=True)
         if not names.isdisjoint((*plant.state_names, *plant.output_names)):
             drawn = before.parameters if self._start.has_parameters else None
-            outputs = plant.outputs(before.state, before.applied[:, 0], None, drawn)
+            outputs = plant.outputs(before.state, earlier, None, drawn)
             columns = (*before.state.unbind(-1), *outputs.unbind(-1))
             previous |= zip((*plant.state_names, *plant.output_names), columns, strict=True)
         if not names.isdisjoint(plant.reference_names):

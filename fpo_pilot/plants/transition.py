@@ -46,7 +46,7 @@ class Transition:
     age: Tensor
     """``[B, M]`` seconds."""
     applied: Tensor
-    """``[B, A]``, what the actuators did."""
+    """``[B, A]``, what the actuators report; an actuator with an ``offset`` stands elsewhere."""
     reference: Tensor
     """``[B, R]``, in force during the step."""
     episode_return: Tensor
@@ -62,11 +62,12 @@ class Memory:
     state: Tensor  # [B, S]
     measured: Tensor  # [B, H, M] newest first
     applied: Tensor  # [B, H, A] newest first
+    sent: Tensor  # [B, A] where actuators were sent last, or [B, 0]
     quality: Tensor  # [B, M]
     age: Tensor  # [B, M]
     line: Tensor  # [B, L, M] sensors' delay
     held: Tensor  # [B, M] or [B, 0]
-    lagged: Tensor  # [B, M] or [B, 0]
+    lagged: Tensor  # [B, 2, M] behind and before the lag, or [B, 0, M]
     bias: Tensor  # [B, M] or [B, 0]
     last: Tensor  # [B, M] or [B, 0]
     step: Tensor  # [B] int64

@@ -28,10 +28,10 @@ class SensorFault(Spec):
 
 
 class ActuatorFault(Spec):
-    """A fault of one actuator between two steps of an episode: nobody is told, but the read-back is true.
+    """A fault of one actuator between two steps of an episode: nobody is told.
 
-    ``stuck``: it stays where it is. ``slow``: it moves by at most ``value`` a step. ``offset``: it stands ``value``
-    above what it is told.
+    ``stuck``: it stays where it is, and reports so. ``slow``: it moves by at most ``value`` a step, and reports so.
+    ``offset``: it stands ``value`` above what it reports.
     """
 
     action: Name

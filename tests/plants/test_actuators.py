@@ -49,7 +49,25 @@ def test_a_slow_actuator_follows_as_a_first_order_system_does(make_plant: Any) -
 def test_faults_break_it_in_their_window(make_plant: Any) -> None:
     assert moved(broken(make_plant, "stuck", (1, 3)), 0.6, 0.7, 0.8, 0.8) == [0.6, 0.6, 0.6, 0.8]
     assert moved(broken(make_plant, "slow", (1, None), 0.05), 0.6, 0.9, 0.9) == pytest.approx([0.6, 0.65, 0.7])
-    assert moved(broken(make_plant, "offset", (0, 2), 0.3), 0.5, 0.9, 0.5) == pytest.approx([0.8, 1.0, 0.5])
+
+
+def test_an_offset_reaches_the_plant_and_is_not_read_back(make_plant: Any, exact_level: Any) -> None:
+    """It does not add up either, though a rate moves on from the read-back."""
+    fault = ActuatorFault(action="inflow", kind="offset", from_step=1, to_step=3, value=0.3)
+    plant = make_plant(signal_inflow={"rate": 0.05})
+    simulation = Simulation(plant, 1, scenario=Scenario(actuator_faults=(fault,)), autoreset=False)
+    level, hold = float(simulation.state), torch.tensor([[0.5]], dtype=torch.float64)
+    for inflow in (0.5, 0.8, 0.8, 0.5):
+        got, level = simulation.step(hold), exact_level(level, inflow, 2.0)
+        assert float(got.applied) == 0.5
+        assert float(got.state) == pytest.approx(level, abs=1e-6)
+
+
+def test_a_valve_that_has_let_go_travels_to_its_end(make_plant: Any) -> None:
+    slow = Simulation(make_plant(signal_inflow={"rate": 0.04, "actuator": {"stiction": 0.05}}), 1, autoreset=False)
+    assert moved(slow, 0.6, 0.6, 0.6, 0.62) == pytest.approx([0.54, 0.58, 0.6, 0.6])
+    lagging = Simulation(make_plant(signal_inflow={"actuator": {"stiction": 0.05, "lag": 2.0}}), 1, autoreset=False)
+    assert moved(lagging, *[0.6] * 40)[-1] == pytest.approx(0.6, abs=1e-9)
 
 
 def test_a_scenario_takes_range_away_and_moves_set_points(make_plant: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fpo_pilot.errors import PlantError
+from fpo_pilot.plants.sensors import SensorBank
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.specs.evaluation import Scenario, SensorFault
 
@@ -123,14 +124,32 @@ def test_a_fault_of_an_unknown_signal_is_refused(make_plant: Any) -> None:
         Simulation(make_plant(), 1, scenario=Scenario(faults=(fault,)))
 
 
-def test_a_lag_follows_a_step_as_a_first_order_system_does(make_plant: Any) -> None:
+def test_a_lag_is_that_of_a_first_order_system_between_the_readings_too(make_plant: Any) -> None:
+    """Against small steps of the lag's own equation, with the level running straight between two readings."""
     simulation = sensing(make_plant, lag=4.0)  # the period is 2 s
-    share, shown = 1.0 - math.exp(-0.5), 1.0
+    shown, before, substeps = 1.0, 1.0, 20_000
     assert float(simulation.measurement[0, 0]) == 1.0  # it has always read the start
     for _ in range(4):
         got = simulation.step(FILL)
-        shown += share * (float(got.state) - shown)
-        assert float(got.measurement[0, 0]) == pytest.approx(shown, abs=1e-12)
+        for substep in range(substeps):
+            level = before + (float(got.state) - before) * (substep + 0.5) / substeps
+            shown += 2.0 / substeps * (level - shown) / 4.0
+        before = float(got.state)
+        assert float(got.measurement[0, 0]) == pytest.approx(shown, abs=1e-5)
+
+
+@pytest.mark.parametrize("lag", [0.4, 2.0, 4.0])
+def test_a_lagged_ramp_trails_by_its_lag(make_plant: Any, lag: float) -> None:
+    """Also where the lag is shorter than the period: 50 readings later a ramp trails by slope times lag."""
+    bank = SensorBank(
+        make_plant(signal_level={"sensor": {"lag": lag}}), device=torch.device("cpu"), dtype=torch.float64
+    )
+    true = torch.zeros(1, 2, dtype=torch.float64)
+    memory, step = bank.start(true, None), torch.zeros(1, dtype=torch.int64)
+    for _ in range(50):
+        true = true + 0.01
+        reading, memory = bank.read(true, memory, step, None)
+    assert float(true[0, 0] - reading.measurement[0, 0]) == pytest.approx(0.01 * lag / 2.0, abs=1e-9)
 
 
 def test_a_lag_comes_before_the_delay(make_plant: Any) -> None:
@@ -183,6 +202,18 @@ def test_lost_readings_that_are_not_held_are_no_numbers_and_bad(make_plant: Any)
     assert got.measurement[lost, 0].isnan().all()
     assert torch.equal(got.measurement[~lost, 0], got.state[~lost, 0])
     assert (got.quality[:, 1] == 0).all()  # of the other sensor
+
+
+def test_a_lost_reading_that_would_be_replaced_by_no_number_is_bad(make_plant: Any) -> None:
+    fault = SensorFault(signal="level", kind="nan", from_step=1)
+    plant = make_plant(signal_level={"sensor": {"dropout": {"probability": 0.5}}})
+    simulation = Simulation(plant, 200, scenario=Scenario(faults=(fault,)), autoreset=False)
+    simulation.step(FILL.expand(200, 1))
+    got = simulation.step(FILL.expand(200, 1))
+    no_number = got.measurement[:, 0].isnan()
+    assert 0 < int((~no_number).sum()) < 200  # lost twice: the level of the start still stands in
+    assert (got.quality[no_number, 0] == 1).all()
+    assert (got.quality[~no_number, 0] == 2).all()
 
 
 def test_a_drifting_sensor_moves_away_step_by_step(make_plant: Any) -> None:
