@@ -79,7 +79,12 @@ def test_a_run_on_a_published_task_can_be_looked_at_and_not_judged(call, tmp_pat
     assert "no incumbent" in err
 
 
-def test_a_policy_is_evaluated_with_another_sampler(call, tmp_path) -> None:
+def test_a_policy_is_evaluated_with_another_sampler(call, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("init", "mine", "--from", "cstr")[0] == 0
+    monkeypatch.chdir(tmp_path / "mine")
+    with (tmp_path / "mine/envs/cstr/evaluate.yaml").open("a") as spec:
+        spec.write("oracle: false\n")  # which is most of the work, and no matter here
     run = tmp_path / "run"
     assert call("train", "cstr", "--algorithm", f"fpo:{TINY}", "--steps", "64", "--out", str(run))[0] == 0
     code, out, err = call("evaluate", str(run), "--sampler", "heun", "--steps", "4", "--episodes", "2", "--json")

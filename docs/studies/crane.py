@@ -155,10 +155,11 @@ def rows_of(
     return episodes, paths
 
 
-def collect(runs: Path, steps: int | None, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train what is missing, fly everything."""
+def collect(runs: Path, steps: int | None, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train what is missing, fly everything; the incumbent, which nobody trains, has one seed."""
     episodes, paths = [], []
-    for pilot in (INCUMBENT, *ALGORITHMS):
+    pilots = [(INCUMBENT, 0), *((algorithm, seed) for algorithm in ALGORITHMS for seed in range(seeds))]
+    for pilot, seed in pilots:
         job = Job("crane_twin", pilot, seed)
         if pilot != INCUMBENT and not finished(job, runs):
             folder = job.folder(runs)
@@ -173,7 +174,7 @@ def collect(runs: Path, steps: int | None, seed: int) -> tuple[pd.DataFrame, pd.
             flown, drawn = fly(flight, runs, seed)
             note(f"{flight}: {int(flown['arrived'].sum())} of {FLOWN} arrived")
             episodes.append(flown)
-            if flight.plant == "crane":
+            if flight.plant == "crane" and seed == 0:
                 paths.append(drawn)
     return pd.concat(episodes, ignore_index=True), pd.concat(paths, ignore_index=True)
 
@@ -181,19 +182,20 @@ def collect(runs: Path, steps: int | None, seed: int) -> tuple[pd.DataFrame, pd.
 def table_lines(episodes: pd.DataFrame) -> list[str]:
     """Return the table: for each condition what became of the episodes, and on which side those that passed went by."""
     lines = [
-        "| pilot | noise scale | flown on | scenario | arrived | tripped (95 % upper bound) | passed left / right "
+        "| pilot | noise scale | flown on | scenario | arrived | by seed | tripped (95 % upper bound) | passed left / right "
         "| seconds, median of arrived | greatest sway | least clearance | return |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for keys, group in episodes.groupby(["pilot", "scale", "plant", "scenario"], sort=False):
         pilot, scale, plant, scenario = keys
         trips, count = int(group["tripped"].sum()), len(group)
         arrived = group[group["arrived"]]
+        by_seed = ", ".join(str(int(rows.sum())) for _, rows in group.groupby("seed")["arrived"])
         side = group["side"].value_counts()
         tripped = f"{trips} ({clopper_pearson_upper(trips, count):.1%})"
         seconds = f"{arrived['seconds'].median():.1f}" if len(arrived) else "–"
         lines.append(
-            f"| {pilot} | {scale:g} | `{plant}` | {scenario} | {len(arrived)} of {count} | {tripped} "
+            f"| {pilot} | {scale:g} | `{plant}` | {scenario} | {len(arrived)} of {count} | {by_seed} | {tripped} "
             f"| {side.get('left', 0)} / {side.get('right', 0)} | {seconds} | {group['sway_max'].max():.1f}° "
             f"| {group['clearance_min'].min():.2f} m | {group['reward'].mean():.2f} |"
         )
@@ -241,10 +243,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/study/crane"), help="where the run folders go")
     parser.add_argument("--steps", type=int, default=None, help="of a training; as in train.yaml if not given")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}, too")
     options = parser.parse_args()
-    episodes, paths = collect(options.runs, options.steps, options.seed)
+    episodes, paths = collect(options.runs, options.steps, options.seeds)
     episodes.to_parquet(EPISODES, index=False)
     paths.to_parquet(PATHS, index=False)
     draw(paths)

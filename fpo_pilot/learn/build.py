@@ -13,20 +13,26 @@ from fpo_pilot.learn.denoising_policy import DenoisingPolicy
 from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import part
+from fpo_pilot.learn.mirror import Mirror
 from fpo_pilot.specs.training import DppoSpec, FpoSpec, TrainingSpec, training_spec_of
 
 TrainedPolicy = FlowPolicy | DenoisingPolicy | GaussianPolicy
 
 
 def build_policy(
-    spec: TrainingSpec, observation_size: int, action_size: int, *, generator: torch.Generator | None = None
+    spec: TrainingSpec,
+    observation_size: int,
+    action_size: int,
+    *,
+    generator: torch.Generator | None = None,
+    mirror: Mirror | None = None,
 ) -> TrainedPolicy:
-    """Make the untrained policy of a spec."""
+    """Make the untrained policy of a spec; ``mirror`` holds the signs of what its ``mirror`` names."""
     if isinstance(spec, FpoSpec):
-        return FlowPolicy(observation_size, action_size, spec, generator=generator)
+        return FlowPolicy(observation_size, action_size, spec, generator=generator, mirror=mirror)
     if isinstance(spec, DppoSpec):
-        return DenoisingPolicy(observation_size, action_size, spec, generator=generator)
-    return GaussianPolicy(observation_size, action_size, spec, generator=generator)
+        return DenoisingPolicy(observation_size, action_size, spec, generator=generator, mirror=mirror)
+    return GaussianPolicy(observation_size, action_size, spec, generator=generator, mirror=mirror)
 
 
 def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.device = "cpu") -> TrainedPolicy:
@@ -44,7 +50,9 @@ def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.devic
     tensors, facts = read_checkpoint(path, device=device)
     try:
         spec = training_spec_of(facts["spec"])
-        policy = build_policy(spec, int(facts["observation_size"]), int(facts["action_size"])).to(device)
+        sizes = int(facts["observation_size"]), int(facts["action_size"])
+        mirror = None if facts.get("mirror") is None else Mirror(*(tuple(signs) for signs in facts["mirror"]))
+        policy = build_policy(spec, *sizes, mirror=mirror).to(device)
         policy.load_state_dict(part(tensors, "policy."))
     except (ValidationError, KeyError, RuntimeError) as problem:
         raise CheckpointError(

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from fpo_pilot.learn.mirror import Mirror, MirroredPerceptron
 from fpo_pilot.learn.network import Perceptron
 
 _RATE = 0.1
@@ -25,6 +26,7 @@ class Critic(nn.Module):
         depth: hidden layers.
         members: networks of the ensemble, which differ in their initial weights; the value is their mean.
         generator: of the initial weights.
+        mirror: in which the plant is the same; None for none.
     """
 
     mean: Tensor
@@ -39,10 +41,12 @@ class Critic(nn.Module):
         depth: int,
         members: int = 1,
         generator: torch.Generator | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
+        made = [Perceptron(observation_size, 1, width=width, depth=depth, generator=generator) for _ in range(members)]
         self.members = nn.ModuleList(
-            Perceptron(observation_size, 1, width=width, depth=depth, generator=generator) for _ in range(members)
+            member if mirror is None else MirroredPerceptron(member, mirror.observation, (1.0,)) for member in made
         )
         for name in ("mean", "square", "seen"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
@@ -82,6 +86,6 @@ class Critic(nn.Module):
         self.square.lerp_(values.square().mean(), rate)
         self.seen.add_(1.0)
         for member in self.members:
-            last = cast(Perceptron, member).last
+            last = cast(Perceptron | MirroredPerceptron, member).last
             last.weight.mul_((std / self.std).to(last.weight.dtype))
             last.bias.copy_((last.bias.to(torch.float64) * std + mean - self.mean) / self.std)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fpo_pilot.flow import Method, VelocityNetwork, integrate
 from fpo_pilot.learn.losses import surrogate
+from fpo_pilot.learn.mirror import Mirror, MirroredVelocity
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
 from fpo_pilot.learn.velocity_policy import velocity_imitation, velocity_modes, velocity_network
@@ -30,21 +31,28 @@ class DenoisingPolicy(nn.Module):
         action_size: A.
         spec: settings.
         generator: of the initial weights.
+        mirror: in which the plant is the same; None for none.
     """
 
     clips: Tensor
     discounts: Tensor
 
     def __init__(
-        self, observation_size: int, action_size: int, spec: DppoSpec, *, generator: torch.Generator | None = None
+        self,
+        observation_size: int,
+        action_size: int,
+        spec: DppoSpec,
+        *,
+        generator: torch.Generator | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.action_size = action_size
         self.tuned = spec.flow_steps if spec.tuned_steps is None else min(spec.tuned_steps, spec.flow_steps)
-        self.normaliser = Normaliser(observation_size)
-        self.network = velocity_network(observation_size, action_size, spec, generator)
-        self.frozen: VelocityNetwork | None = None
+        self.normaliser = Normaliser(observation_size, mirror)
+        self.network = velocity_network(observation_size, action_size, spec, generator, mirror)
+        self.frozen: VelocityNetwork | MirroredVelocity | None = None
         if self.tuned < spec.flow_steps:
             self.frozen = copy.deepcopy(self.network).requires_grad_(False)
         self.register_buffer("clips", chain_clips(spec.clip, spec.clip_base, self.tuned), persistent=False)

@@ -15,6 +15,7 @@ from fpo_pilot.flow import Method, flow_matching_loss, integrate, log_density
 from fpo_pilot.flow.integrators import integrate_field
 from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
+from fpo_pilot.learn.mirror import Mirror
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
 from fpo_pilot.learn.squash import EDGE, tanh_log_slope
@@ -30,16 +31,23 @@ class FlowPolicy(nn.Module):
         action_size: A.
         spec: settings.
         generator: of the initial weights.
+        mirror: in which the plant is the same; None for none.
     """
 
     def __init__(
-        self, observation_size: int, action_size: int, spec: FpoSpec, *, generator: torch.Generator | None = None
+        self,
+        observation_size: int,
+        action_size: int,
+        spec: FpoSpec,
+        *,
+        generator: torch.Generator | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.action_size = action_size
-        self.normaliser = Normaliser(observation_size)
-        self.network = velocity_network(observation_size, action_size, spec, generator)
+        self.normaliser = Normaliser(observation_size, mirror)
+        self.network = velocity_network(observation_size, action_size, spec, generator, mirror)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from fpo_pilot.flow import Method
 from fpo_pilot.learn.losses import surrogate
+from fpo_pilot.learn.mirror import Mirror, MirroredPerceptron
 from fpo_pilot.learn.network import Perceptron
 from fpo_pilot.learn.normaliser import Normaliser
 from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
@@ -29,6 +30,7 @@ class GaussianPolicy(nn.Module):
         action_size: A.
         spec: settings.
         generator: of the initial weights.
+        mirror: in which the plant is the same; None for none.
     """
 
     def __init__(
@@ -38,14 +40,19 @@ class GaussianPolicy(nn.Module):
         spec: GaussianPpoSpec,
         *,
         generator: torch.Generator | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.action_size = action_size
-        self.normaliser = Normaliser(observation_size)
-        self.network = Perceptron(
+        self.normaliser = Normaliser(observation_size, mirror)
+        network = Perceptron(
             observation_size, 2 * action_size, width=spec.actor.width, depth=spec.actor.depth, generator=generator
         )
+        self.network: Perceptron | MirroredPerceptron = network
+        if mirror is not None:  # the mean changes sign, the standard deviation does not
+            signs = mirror.action + (1.0,) * action_size
+            self.network = MirroredPerceptron(network, mirror.observation, signs)
         # σ starts at initial_std: softplus(b) + floor = initial_std
         start = math.log(math.expm1(max(spec.initial_std - spec.std_floor, 1e-6)))
         with torch.no_grad():

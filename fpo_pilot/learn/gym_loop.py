@@ -5,7 +5,7 @@ There is no shield here: an environment has no safety spec. Actions are cut to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.learn.interaction import Seen
+from fpo_pilot.learn.mirror import Mirror
 
 
 class GymLoop:
@@ -93,6 +94,17 @@ class GymLoop:
     def observation(self) -> Tensor:
         """The observation now, ``[B, O]`` float32."""
         return self._observation
+
+    def mirror(self, signals: Sequence[str]) -> Mirror:
+        """Refuse: an observation of Gymnasium has no names.
+
+        Raises:
+            TrainingError: always.
+        """
+        raise TrainingError(
+            f"train.yaml: mirror: found {', '.join(signals)}, expected none: the observation of an environment of "
+            "Gymnasium has no signals. Take `mirror` out, or train on a plant."
+        )
 
     def seed(self, seed: int) -> None:
         """Seed the next reset."""

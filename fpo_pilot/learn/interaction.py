@@ -6,7 +6,7 @@ is a penalty of the training reward alone (SAFETY.md 1.7).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.flow import Method
+from fpo_pilot.learn.mirror import Mirror
 from fpo_pilot.learn.policy import Policy, Trace
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
+from fpo_pilot.plants.observations import mirror_signs
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.verdict import Shield, ShieldContext
 
@@ -89,6 +91,9 @@ class Interaction(Protocol):
     def observation(self) -> Tensor:
         """The observation now, ``[B, O]``."""
 
+    def mirror(self, signals: Sequence[str]) -> Mirror:
+        """Return the signs of observation and action in a mirror in which ``signals`` change sign."""
+
     def seed(self, seed: int) -> None:
         """Seed what is drawn from the next reset on."""
 
@@ -156,6 +161,10 @@ class Loop:
     def observation(self) -> Tensor:
         """The observation now, ``[B, O]``."""
         return self.simulation.observation
+
+    def mirror(self, signals: Sequence[str]) -> Mirror:
+        """Return the signs of observation and action in a mirror in which ``signals`` change sign."""
+        return Mirror(*mirror_signs(self.simulation.plant, signals))
 
     def seed(self, seed: int) -> None:
         """Seed what is drawn from the next reset on."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fpo_pilot.learn.mirror import Mirror
+
 _LEAST_VARIANCE = 1e-4
 """Observations are in spans of their declared scale: what varies by less than a hundredth of it is not blown up."""
 _WIDEST = 10.0
@@ -19,6 +21,7 @@ class Normaliser(nn.Module):
 
     Args:
         size: O.
+        mirror: in which the plant is the same; every observation then counts with its mirror's.
     """
 
     count: Tensor
@@ -27,8 +30,9 @@ class Normaliser(nn.Module):
     centre: Tensor  # what is subtracted and multiplied, in float32, so that nothing is computed twice
     scale: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, mirror: Mirror | None = None) -> None:
         super().__init__()
+        self._mirror = mirror
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(size, dtype=torch.float64))
@@ -49,6 +53,8 @@ class Normaliser(nn.Module):
     def merge(self, obs: Tensor) -> None:
         """Take ``obs`` ``[..., O]`` into the statistics (Chan, Golub, LeVeque 1979)."""
         rows = obs.reshape(-1, obs.shape[-1]).to(torch.float64)
+        if self._mirror is not None:
+            rows = torch.cat((rows, rows * rows.new_tensor(self._mirror.observation)))
         batch_mean = rows.mean(dim=0)
         batch_squares = (rows - batch_mean).square().sum(dim=0)
         total = self.count + rows.shape[0]

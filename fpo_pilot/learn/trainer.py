@@ -123,14 +123,15 @@ class _Training:
         )
         sizes = (self.loop.observation_size, self.loop.action_size)
         weights = torch.Generator().manual_seed(seeds[3])  # on the CPU, so that a seed means the same on any device
-        self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights).to(device)
-        width, depth = spec.critic.width, spec.critic.depth
-        self.critic = Critic(sizes[0], width=width, depth=depth, members=spec.critics, generator=weights).to(device)
+        self.mirror = self.loop.mirror(spec.mirror) if spec.mirror else None
+        self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights, mirror=self.mirror).to(device)
+        layers = {"width": spec.critic.width, "depth": spec.critic.depth}
+        self.critic = Critic(sizes[0], **layers, members=spec.critics, generator=weights, mirror=self.mirror).to(device)
         self.multiplier: Multiplier | None = None
         self.cost_critic: Critic | None = None
         if spec.constraint is not None:
             self.multiplier = Multiplier(spec.constraint, device=device)
-            self.cost_critic = Critic(sizes[0], width=width, depth=depth, generator=weights).to(device)
+            self.cost_critic = Critic(sizes[0], **layers, generator=weights, mirror=self.mirror).to(device)
         self.average = copy.deepcopy(self.policy)
         self._weights, self._averaged = FlatNetwork(self.policy), FlatNetwork(self.average)
         critics = [critic for critic in (self.critic, self.cost_critic) if critic is not None]
@@ -324,6 +325,7 @@ class _Training:
             "plant": self.task.name,
             "observation_size": self.loop.observation_size,
             "action_size": self.loop.action_size,
+            "mirror": None if self.mirror is None else [self.mirror.observation, self.mirror.action],
         }
 
     def save(self, run_dir: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.flow import Method, VelocityNetwork, flow_matching_loss
+from fpo_pilot.learn.mirror import Mirror, MirroredVelocity
 from fpo_pilot.learn.policy import Deployment
 from fpo_pilot.specs.training import DppoSpec, FpoSpec
 
@@ -15,10 +16,14 @@ _DRAWS = 8
 
 
 def velocity_network(
-    observation_size: int, action_size: int, spec: FpoSpec | DppoSpec, generator: torch.Generator | None
-) -> VelocityNetwork:
+    observation_size: int,
+    action_size: int,
+    spec: FpoSpec | DppoSpec,
+    generator: torch.Generator | None,
+    mirror: Mirror | None = None,
+) -> VelocityNetwork | MirroredVelocity:
     """Make the untrained network of a spec."""
-    return VelocityNetwork(
+    network = VelocityNetwork(
         observation_size,
         action_size,
         width=spec.actor.width,
@@ -27,6 +32,7 @@ def velocity_network(
         output_scale=spec.output_scale,
         generator=generator,
     )
+    return network if mirror is None else MirroredVelocity(network, mirror)
 
 
 def velocity_modes(spec: FpoSpec | DppoSpec, method: Method, steps: int | None) -> tuple[Deployment, ...]:
@@ -36,7 +42,11 @@ def velocity_modes(spec: FpoSpec | DppoSpec, method: Method, steps: int | None) 
 
 
 def velocity_imitation(
-    network: VelocityNetwork, seen: Tensor, action: Tensor, spec: FpoSpec | DppoSpec, generator: torch.Generator | None
+    network: VelocityNetwork | MirroredVelocity,
+    seen: Tensor,
+    action: Tensor,
+    spec: FpoSpec | DppoSpec,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Return the flow-matching loss of copying ``action`` ``[B, A]`` at normalised observations, a scalar.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,42 @@ def observation_layout(plant: Plant, *, device: torch.device, dtype: torch.dtype
         low=tuple(_bound(plant, entry, lowest=True) for entry in entries),
         high=tuple(_bound(plant, entry, lowest=False) for entry in entries),
     )
+
+
+def mirror_signs(plant: Plant, signals: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the signs, +1 or −1, of the observation's entries and of the actions in a mirror.
+
+    Args:
+        plant: that is the same in the mirror; this is taken on trust.
+        signals: which change sign there.
+
+    Raises:
+        PlantError: a name is unknown, or a scale or range is not symmetric about 0, so that a change of sign means
+            something else.
+    """
+    known = (*plant.measured_names, *plant.reference_names, *plant.action_names)
+    for name in signals:
+        if name not in known:
+            raise PlantError(
+                f"plant {plant.name}: mirror: found {name!r}, expected signals that a policy sees or sets "
+                f"({', '.join(known)}). Correct the name in train.yaml."
+            )
+
+    def sign(what: str, names: Sequence[str], scale: tuple[float, float]) -> float:
+        changes = [name in signals for name in names]
+        if any(changes) and (not all(changes) or not math.isclose(-scale[0], scale[1], rel_tol=1e-9)):
+            raise PlantError(
+                f"plant {plant.name}: mirror: {what} has the scale {scale[0]:g} to {scale[1]:g} and signals "
+                f"{', '.join(names)}, expected one symmetric about 0, of signals that all change sign. "
+                "Give it a symmetric scale in plant.yaml, or take `mirror` out of train.yaml."
+            )
+        return -1.0 if any(changes) else 1.0
+
+    entries = [entry for term in plant.spec.observations for entry in _entries(plant, term)]
+    sources = [[key[1] for key in (entry.key, entry.minus) if key is not None] for entry in entries]
+    seen = tuple(sign(entry.label, names, entry.scale) for entry, names in zip(entries, sources, strict=True))
+    limits = zip(plant.action_names, plant.action_low, plant.action_high, strict=True)
+    return seen, tuple(sign(name, [name], (low, high)) for name, low, high in limits)
 
 
 def _bound(plant: Plant, entry: Entry, *, lowest: bool) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from fpo_pilot.specs.base import Fraction, NonNegative, Positive, Spec
+from fpo_pilot.specs.base import Fraction, Name, NonNegative, Positive, Spec
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -89,6 +89,9 @@ class Common(Spec):
     """κ: advantages are weighted by exp(−κ·u/mean u), u the spread of the ensemble at the observation; 0 for none."""
     constraint: Constraint | None = None
     cloning: Cloning | None = None
+    mirror: tuple[Name, ...] = ()
+    """The plant is the same in a mirror in which these signals change sign: policy and critic are built so, and a policy that
+    knows one way round an obstacle knows the other."""
     checkpoint_every: Count = 10
 
 
