@@ -125,6 +125,9 @@ def test_a_pilot_runs_from_an_empty_folder_to_its_reports(monkeypatch, capfd, tm
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, capfd, "init", "mine", "--from", "cstr")[0] == 0
     monkeypatch.chdir(tmp_path / "mine")
+    conditions = tmp_path / "mine/envs/cstr/evaluate.yaml"
+    first, _, _ = conditions.read_text(encoding="utf-8").partition("  - name: varied_start")
+    conditions.write_text(first, encoding="utf-8")  # one condition: each has an oracle to be found
     run = "runs/cstr-fpo-3"
     code, out, err = call(monkeypatch, capfd, "train", "cstr", "--steps", "4000", "--seed", "3", "--json")
     assert code == 0, err
