@@ -137,6 +137,7 @@ class _Run:
             seed=self.seed,
             episodes=self.spec.episodes,
             scenarios=tuple(scenario.name for scenario in self.spec.scenarios),
+            faulty_scenarios=tuple(scenario.name for scenario in self.spec.scenarios if scenario.faults),
             confidence=self.spec.confidence,
             deterministic=all(not self._chance(scenario) for scenario in self.spec.scenarios),
             rows=tuple(self._row(done) for done in reported),

@@ -154,6 +154,8 @@ class Evaluation(Record):
     seed: int
     episodes: int
     scenarios: tuple[str, ...]
+    faulty_scenarios: tuple[str, ...] = ()
+    """Those in which a sensor has a fault, also one that its quality does not show."""
     confidence: float
     deterministic: bool
     """Whether the simulated plant gives the same episode for the same actions, whatever the seed."""

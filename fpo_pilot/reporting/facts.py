@@ -65,7 +65,7 @@ def least_margins(run: Run) -> tuple[LeastMargin, ...]:
 
 def has_sensor_fault(run: Run) -> bool:
     """Whether a scenario of the evaluation, its step log, or a drill of the roll-out had a faulty sensor."""
-    if run.evaluation is not None and any(_faults(scenario) for scenario in run.evaluation.scenarios):
+    if run.evaluation is not None and run.evaluation.faulty_scenarios:
         return True
     return any(drill.name != RANDOM_ACTIONS for drill in run.drills) or _bad_quality_logged(run)
 
@@ -74,10 +74,6 @@ def _bad_quality_logged(run: Run) -> bool:
     columns = [f"quality.{name}" for name in run.manifest.plant_spec.signals]
     log = run.steps("offline", columns)
     return log is not None and any((pc.max(column).as_py() or 0) > 0 for column in log.columns)
-
-
-def _faults(scenario: Any) -> bool:
-    return isinstance(scenario, dict) and bool(scenario.get("faults"))
 
 
 def scenario_names(run: Run) -> tuple[str, ...]:

@@ -307,6 +307,7 @@ class EvaluationView(View):
     seed: int | None = None
     episodes: int | None = None
     scenarios: tuple[Any, ...] = ()
+    faulty_scenarios: tuple[str, ...] = ()
     deterministic: bool = False
     rows: tuple[EvaluationRowView, ...]
     verdict: VerdictView | None = None

@@ -283,6 +283,7 @@ def test_scenarios_are_judged_one_by_one_and_the_worst_decides(
     assert found == {"nominal": "pass", "blind": "fail"}
     assert evaluation.verdict.result == "fail"
     assert evaluation.verdict.scenario == "blind"
+    assert evaluation.faulty_scenarios == ("blind",)
 
 
 def test_a_plant_without_a_safety_spec_has_neither_shield_nor_incumbent(

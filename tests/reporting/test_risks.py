@@ -25,6 +25,12 @@ def test_a_clean_run_still_names_what_is_not_covered_and_not_tested(make_run: Ma
     assert names(make_run()) == ["uncovered_hazard", "faults_not_tested", "one_scenario"]
 
 
+def test_a_fault_that_no_quality_shows_counts_as_tested(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run()
+    edit_json(folder / "evaluation.json", lambda document: document.update(faulty_scenarios=["blind"]))
+    assert "faults_not_tested" not in names(folder)
+
+
 def test_a_run_that_was_only_trained_names_what_is_missing(make_run: Make, edit_json: Edit) -> None:
     folder = make_run(evaluated=False)
     edit_json(folder / "manifest.json", lambda document: document["safety_spec"]["hazards"].pop("H-002"))
