@@ -9,6 +9,7 @@ from pathlib import Path
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import LogError
 from fpo_pilot.evidence.recompute import recompute_rollouts
+from fpo_pilot.evidence.recompute_evaluation import recompute_evaluation
 from fpo_pilot.logs.keys import fingerprint, make_key, read_attestation, read_private_key, read_public_key, sign
 from fpo_pilot.logs.ledger import Ledger, files_of
 from fpo_pilot.logs.verify import Verification, verify_run
@@ -27,7 +28,7 @@ def run_verify(run_dir: Path, *, public_key: Path | None, checkpoint: Path | Non
             run_dir, public_key=key, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
         )
     if deep and found.intact:  # what was changed has no verdict to recompute
-        found = replace(found, faults=tuple(recompute_rollouts(run_dir)))
+        found = replace(found, faults=(*recompute_evaluation(run_dir), *recompute_rollouts(run_dir)))
     if as_json:
         say_json(
             {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fpo_pilot.evaluate.results import Choice, ChosenDeployment, Estimate
 from fpo_pilot.evidence import Interval
+from fpo_pilot.evidence.evaluation import Choice, ChosenDeployment, Estimate
 
 if TYPE_CHECKING:
     from fpo_pilot.learn.policy import Deployment

@@ -18,7 +18,9 @@ from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
 from fpo_pilot.evaluate.oracle import NoPlan
-from fpo_pilot.evaluate.results import (
+from fpo_pilot.evaluate.store import CellStore, CellTables
+from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
+from fpo_pilot.evidence.evaluation import (
     Candidate,
     ChosenDeployment,
     Estimate,
@@ -29,10 +31,8 @@ from fpo_pilot.evaluate.results import (
     Verdict,
     Violations,
 )
-from fpo_pilot.evaluate.store import CellStore, CellTables
-from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict, only_episode
-from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
 from fpo_pilot.evidence.interval import Floats
+from fpo_pilot.evidence.verdict import Pair, judge, no_verdict, only_episode
 from fpo_pilot.logs import write_json_atomic
 from fpo_pilot.logs.schema import goal_verbs
 

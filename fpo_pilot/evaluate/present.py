@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fpo_pilot.evaluate.results import Evaluation, GoalResult, Row
+from fpo_pilot.evidence.evaluation import Evaluation, GoalResult, Row
 
 COLUMNS = (
     "controller",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from fpo_pilot.errors import SpecError
-from fpo_pilot.evaluate.results import Record
+from fpo_pilot.evidence.evaluation import Record
 from fpo_pilot.logs import write_json_atomic
 from fpo_pilot.specs import spec_hash
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fpo_pilot.evaluate.results import Candidate, Estimate, Result, ScenarioVerdict, Verdict
-from fpo_pilot.evidence import Interval, paired_difference
-from fpo_pilot.evidence.interval import Floats
+from fpo_pilot.evidence.evaluation import Candidate, Estimate, Result, ScenarioVerdict, Verdict
+from fpo_pilot.evidence.interval import Floats, Interval
+from fpo_pilot.evidence.statistics import paired_difference
 
 _SEVERITY: dict[Result, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
 
@@ -77,7 +77,13 @@ def _one(pair: Pair, margin: float, confidence: float, seed: int) -> ScenarioVer
     if pair.deterministic and difference.valid:
         difference = only_episode(difference.mean, difference.n)
     result, reason = _decide(pair, difference, margin, confidence)
-    return ScenarioVerdict(scenario=pair.scenario, difference=Estimate.of(difference), result=result, reason=reason)
+    return ScenarioVerdict(
+        scenario=pair.scenario,
+        difference=Estimate.of(difference),
+        result=result,
+        reason=reason,
+        deterministic=pair.deterministic,
+    )
 
 
 def _decide(pair: Pair, difference: Interval, margin: float, confidence: float) -> tuple[Result, str]:

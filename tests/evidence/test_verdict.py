@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fpo_pilot.evaluate.results import Candidate, Verdict
-from fpo_pilot.evaluate.verdict import Pair, judge, no_verdict
+from fpo_pilot.evidence.evaluation import Candidate, Verdict
+from fpo_pilot.evidence.verdict import Pair, judge, no_verdict
 
 NOISE = np.random.default_rng(0).normal(0.0, 1.0, 32)
 SEEDS = np.random.default_rng(1).normal(-60.0, 20.0, 32)  # what a seed does to both controllers

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from fpo_pilot.evidence import Interval
+from fpo_pilot.evidence.interval import Interval
 
 Result = Literal["pass", "fail", "inconclusive"]
 
@@ -96,6 +96,8 @@ class ScenarioVerdict(Record):
     difference: Estimate
     result: Result
     reason: str
+    deterministic: bool = False
+    """Whether nothing is drawn at random in plant, sensors and both arms."""
 
 
 class Verdict(Record):
