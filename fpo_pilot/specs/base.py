@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+IDENTITY = "identity"
+"""Key of the serialisation context in which a spec is written for its hash."""
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -19,6 +29,19 @@ class Spec(BaseModel):
     """A declarative file or a part of one: unknown keys are errors, and nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came later: while they say nothing new (their default) they are not part of the identity, so that a
+    release with one more field does not make every score, certificate and run that was bound to a hash stale."""
+
+    @model_serializer(mode="wrap")
+    def _identity(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        if not (info.context or {}).get(IDENTITY):
+            return written
+        fields = type(self).model_fields
+        silent = {name for name in self.added if getattr(self, name) == fields[name].get_default()}
+        return {key: value for key, value in written.items() if key not in silent}
 
 
 class Text(Spec):

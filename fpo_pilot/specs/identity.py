@@ -7,10 +7,12 @@ import json
 
 from pydantic import BaseModel
 
+from fpo_pilot.specs.base import IDENTITY
+
 
 def canonical_json(model: BaseModel) -> str:
     """Write a spec as JSON with sorted keys, no spaces, and numbers as they are after unit conversion."""
-    data = model.model_dump(mode="json", by_alias=True)
+    data = model.model_dump(mode="json", by_alias=True, context={IDENTITY: True})
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -51,6 +51,8 @@ class Cloning(Spec):
 class Common(Spec):
     """What every on-policy algorithm needs."""
 
+    added = frozenset({"mirror"})
+
     schema_version: Literal[1] = 1
     total_steps: Count = 300_000
     num_envs: Count = 64
