@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from fpo_pilot.specs.base import Spec
 from fpo_pilot.specs.identity import canonical_json, spec_hash
 
@@ -19,7 +21,7 @@ class New(Spec):
 
 class Outer(Spec):
     parts: tuple[New, ...] = ()
-    named: dict[str, New] = {}
+    named: dict[str, New] = Field(default_factory=dict)
 
 
 def test_a_later_field_counts_once_it_says_something() -> None:
