@@ -24,6 +24,7 @@ EVENT_REASONS = (
 _REASONS = (
     "integrity",
     "interlock",
+    "sequence",
     "box",
     "rate",
     "infeasible",

@@ -238,6 +238,9 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
             if interlock.hazard == name
         ]
         guards += [
+            say("safety.guard_sequence", id=sequence.id) for sequence in safety.sequences if sequence.hazard == name
+        ]
+        guards += [
             say("safety.guard_sensor", signal=signal)
             for signal, sensor in safety.sensors.items()
             if sensor.hazard == name

@@ -118,6 +118,13 @@ class InterlockView(View):
     hazard: str | None = None
 
 
+class SequenceView(View):
+    """An order in which things are done, and the hazard that it guards against."""
+
+    id: str
+    hazard: str | None = None
+
+
 class SensorView(View):
     """When a measurement is not believed, and the hazard that this guards against, where one is named."""
 
@@ -152,6 +159,7 @@ class SafetyView(View):
     limits: tuple[LimitView, ...] = ()
     actions: dict[str, ActionLimitView] = {}
     interlocks: tuple[InterlockView, ...] = ()
+    sequences: tuple[SequenceView, ...] = ()
     sensors: dict[str, SensorView] = {}
     incumbent: dict[str, Any] = {}
     stages: tuple[StageSpecView, ...] = ()
@@ -160,6 +168,7 @@ class SafetyView(View):
     def guarded(self) -> frozenset[str | None]:
         """Hazards that a limit, an interlock or an integrity check names."""
         named = [limit.hazard for limit in self.limits] + [interlock.hazard for interlock in self.interlocks]
+        named += [sequence.hazard for sequence in self.sequences]
         return frozenset(named + [sensor.hazard for sensor in self.sensors.values()])
 
 

@@ -15,6 +15,7 @@ from fpo_pilot.shields.integrity import IntegrityShield, SensorCheck
 from fpo_pilot.shields.interlock import InterlockRule, InterlockShield
 from fpo_pilot.shields.model import Dynamics
 from fpo_pilot.shields.model_stages import ModelStages, needs_model, require_dynamics
+from fpo_pilot.shields.sequence import SequenceRule, SequenceShield, Step
 from fpo_pilot.shields.stack import ShieldStack
 from fpo_pilot.shields.verdict import Shield
 from fpo_pilot.specs.expression import bind, parse
@@ -22,6 +23,7 @@ from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import BarrierShield as BarrierSpec
 from fpo_pilot.specs.safety import Interlock, SafetySpec
 from fpo_pilot.specs.safety import PredictiveShield as PredictiveSpec
+from fpo_pilot.specs.safety import Sequence as SequenceSpec
 
 
 def build_stack(
@@ -34,7 +36,7 @@ def build_stack(
     dynamics: Dynamics | None = None,
     live: bool = False,
 ) -> ShieldStack:
-    """Build the shields that a safety spec names: integrity → interlock → predictive or barrier → box and rate → re-verify.
+    """Build the shields that a safety spec names: integrity → sequence → interlock → predictive or barrier → box and rate → re-verify.
 
     Box and rate, and the re-verification, are there even if the spec does not name them.
 
@@ -64,6 +66,12 @@ def build_stack(
     if "interlock" in wanted and safety.interlocks:
         rules = tuple(_rule(rule, plant_spec, measured, actions) for rule in safety.interlocks)
         interlock = InterlockShield(rules, envelope, len(measured))
+    sequence: SequenceShield | None = None
+    if "sequence" in wanted and safety.sequences:
+        automata = tuple(_sequence(rule, plant_spec, measured, actions) for rule in safety.sequences)
+        sequence = SequenceShield(automata, envelope, len(measured), interlock)
+        stages.append(("sequence", sequence))
+    if interlock is not None:
         stages.append(("interlock", interlock))
     backup: FallbackAction | None = None
     if needs_model(safety):
@@ -76,7 +84,14 @@ def build_stack(
         backup = FallbackAction("value", envelope)
     stages.append(("box_rate", BoxRateShield(envelope)))
     return ShieldStack(
-        stages, envelope=envelope, fallback=fallback, measured=measured, interlock=interlock, backup=backup, live=live
+        stages,
+        envelope=envelope,
+        fallback=fallback,
+        measured=measured,
+        interlock=interlock,
+        sequence=sequence,
+        backup=backup,
+        live=live,
     )
 
 
@@ -120,6 +135,26 @@ def _rule(rule: Interlock, plant_spec: PlantSpec, measured: Sequence[str], actio
         samples=rule.samples,
         targets=tuple(rule.set.get(name) for name in actions),
     )
+
+
+def _sequence(
+    rule: SequenceSpec, plant_spec: PlantSpec, measured: Sequence[str], actions: Sequence[str]
+) -> SequenceRule:
+    """Build an automaton; its first phase is the one in which it starts."""
+    names = (rule.start, *(name for name in rule.phases if name != rule.start))
+    signals = (*measured, *actions)
+    steps = tuple(
+        Step(
+            names.index(name),
+            names.index(way.to),
+            _condition(f"sequences.{rule.id}.phases.{name}.next.{index}.when", way.when, plant_spec, signals),
+            way.samples,
+        )
+        for name in names
+        for index, way in enumerate(rule.phases[name].next)
+    )
+    holds = tuple(tuple(rule.phases[name].hold.get(action) for action in actions) for name in names)
+    return SequenceRule(rule.id, names, holds, steps)
 
 
 def _condition(where: str, text: str, plant_spec: PlantSpec, signals: Sequence[str]) -> Condition:

@@ -13,6 +13,7 @@ from fpo_pilot.errors import ShieldError
 from fpo_pilot.shields.conditions import Condition
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.memory import Memory
+from fpo_pilot.shields.overrides import Overrides, Targets
 from fpo_pilot.shields.verdict import ShieldContext, Verdict
 
 
@@ -32,7 +33,7 @@ class InterlockRule:
     trip: Condition
     reset: Condition
     samples: int
-    targets: tuple[float | None, ...]
+    targets: Targets
 
 
 class InterlockShield:
@@ -50,8 +51,8 @@ class InterlockShield:
     def __init__(self, rules: tuple[InterlockRule, ...], envelope: Envelope, measured: int) -> None:
         self.rules = rules
         self.envelope = envelope
-        for rule in rules:
-            self._require_reachable(rule)
+        places = [f"interlocks.{rule.id}.set" for rule in rules]
+        self._overrides = Overrides([rule.targets for rule in rules], places, envelope)
         count = len(rules)
         self._memory = Memory(
             "InterlockShield",
@@ -63,7 +64,6 @@ class InterlockShield:
                 "seen": (False, 1),
             },
         )
-        self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, context: ShieldContext, proposal: Tensor) -> Verdict:
         """Count, latch, and override ``proposal`` ``[B, A]`` where latched."""
@@ -79,25 +79,19 @@ class InterlockShield:
 
     def override(self, action: Tensor) -> Tensor:
         """Return ``action`` ``[B, A]`` with the targets of the interlocks that are latched now; advances nothing."""
+        return self._overrides.apply(action, self._memory["latched"]) if self._memory.started else action
+
+    def sets(self, action: Tensor) -> Tensor:
+        """Return ``[B, A]`` bool: whether a latched interlock sets the action."""
         if not self._memory.started:
-            return action
-        targets, sets = self._targets(action)
-        latched = self._memory["latched"]
-        for index in reversed(range(len(self.rules))):  # the first of the file is written last, and wins
-            action = torch.where(latched[:, index, None] & sets[index], targets[index], action)
-        return action
+            return torch.zeros_like(action, dtype=torch.bool)
+        return self._overrides.sets(action, self._memory["latched"])
 
     def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
         """Check that latched actions are at their targets, or one full rate nearer than the read-back; ``[B]`` bool."""
         if not self._memory.started:
             return torch.ones(action.shape[0], dtype=torch.bool, device=action.device)
-        rate = self.envelope.bounds(action).rate
-        origin = context.previous.to(action.dtype)
-        wanted = self.override(torch.full_like(action, math.nan))
-        slack = 4.0 * torch.finfo(action.dtype).eps * torch.maximum(origin.abs(), action.abs())
-        allowed = ((origin - wanted).abs() - rate).clamp(min=0.0) + slack
-        kept = (action - wanted).abs() <= allowed
-        return (kept | wanted.isnan() | ~origin.isfinite()).all(dim=-1)
+        return self._overrides.kept(context.previous, action, self._memory["latched"]).all(dim=-1)
 
     @property
     def reasons(self) -> dict[str, Tensor]:
@@ -177,25 +171,3 @@ class InterlockShield:
             seen=torch.ones_like(self._memory["seen"]),
         )
         return torch.stack(margins, dim=-1).amin(dim=-1)
-
-    def _targets(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the targets and whether each is set, ``[L, A]``, in the dtype and on the device of ``like``; inside the box."""
-        key = (like.dtype, like.device)
-        if key not in self._tables:
-            bounds = self.envelope.bounds(like)
-            with torch.inference_mode(mode=False):
-                rows = [[math.nan if value is None else value for value in rule.targets] for rule in self.rules]
-                table = torch.tensor(rows, dtype=torch.float64)
-                targets = table.to(like.dtype).to(like.device).clamp(bounds.low, bounds.high)
-                self._tables[key] = (targets, (~table.isnan()).to(like.device))
-        return self._tables[key]
-
-    def _require_reachable(self, rule: InterlockRule) -> None:
-        for name, low, high, target in zip(
-            self.envelope.names, self.envelope.low, self.envelope.high, rule.targets, strict=True
-        ):
-            if target is not None and not low <= target <= high:
-                raise ShieldError(
-                    f"interlocks.{rule.id}.set.{name}: found {target}, expected a value from {low} to {high}. "
-                    "A target outside the box could never be applied: widen the box or move the target."
-                )

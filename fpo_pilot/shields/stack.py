@@ -1,9 +1,10 @@
 """Layers in order, and what happens when one of them breaks: the stack fails closed.
 
-integrity → interlock → predictive or barrier → box and rate → re-verify. The order is fixed, and the last stage is always box and
+integrity → sequence → interlock → predictive or barrier → box and rate → re-verify. The order is fixed, the last stage always box and
 rate. After it every stage is asked whether the final action keeps its promise, and the envelope is checked a second time by other code;
 where anything fails, the row gets the last resort: from the read-back toward the target of a latched interlock, else toward the declared
-safe values (the backup) where a stage knows a model, else toward the fallback, by at most one rate. So an interlock beats every shield.
+safe values (the backup) where a stage knows a model, else toward what a sequence holds, else toward the fallback, by at most one rate. So
+an interlock beats every shield.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fpo_pilot.shields.box_rate import BoxRateShield
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
 from fpo_pilot.shields.interlock import InterlockShield
+from fpo_pilot.shields.sequence import SequenceShield
 from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
 
@@ -43,6 +45,7 @@ class ShieldStack:
         fallback: FallbackAction,
         measured: Sequence[str],
         interlock: InterlockShield | None = None,
+        sequence: SequenceShield | None = None,
         backup: FallbackAction | None = None,
         live: bool = False,
     ) -> None:
@@ -54,6 +57,8 @@ class ShieldStack:
         self.live = live
         self.measured = tuple(measured)
         self.interlock = interlock
+        self.sequence = sequence
+        self._has_backup = backup is not None
         self.last_error: str = ""
         self._final = BoxRateShield(envelope)
         self._infeasible: Tensor | None = None
@@ -103,7 +108,7 @@ class ShieldStack:
         return Verdict(action, reasons, margin, feasible, alpha=alpha, margins=ahead, seconds=seconds)
 
     def enforce(self, context: ShieldContext, action: Tensor) -> Verdict:
-        """Pass an action of somebody else (the incumbent, a mixture) through latched interlocks, box and rate; advances nothing.
+        """Pass an action of somebody else (the incumbent, a mixture) through sequences, latched interlocks, box and rate; advances nothing.
 
         It is verified as every action is: what a stage that knows a model cannot certify becomes the backup, whoever asks for it. Only
         the reasons of box and rate and of latched interlocks are given; call it after the stack itself in the same cycle.
@@ -111,7 +116,8 @@ class ShieldStack:
         dtype = torch.promote_types(action.dtype, context.previous.dtype)
         fallback, _ = self.resort.choose(context, dtype)
         asked = torch.where(action.isfinite().all(dim=-1)[:, None], action.to(dtype), fallback)
-        overridden = asked if self.interlock is None else self.interlock.override(asked)
+        overridden = asked if self.sequence is None else self.sequence.override(asked)
+        overridden = overridden if self.interlock is None else self.interlock.override(overridden)
         verdict = self._final(context, overridden)
         certified = self.holds(context, verdict.action)
         final = torch.where(certified[:, None], verdict.action, self._last_resort(context, fallback))
@@ -198,7 +204,8 @@ class ShieldStack:
         return checks
 
     def _last_resort(self, context: ShieldContext, fallback: Tensor) -> Tensor:
-        target = fallback if self.interlock is None else self.interlock.override(fallback)
+        held = fallback if self.sequence is None or self._has_backup else self.sequence.override(fallback)
+        target = held if self.interlock is None else self.interlock.override(held)
         return self.envelope.toward(context.previous, target)
 
     def _require_same_batch(self, batch: int) -> None:

@@ -12,7 +12,17 @@ from fpo_pilot.specs.plant_rules import VERBS, measured_names, names_of
 from fpo_pilot.specs.safety import ConstantController, SafetySpec
 
 UseKind = Literal[
-    "observation", "reward", "goal", "kpi", "end", "disturbance", "limit", "interlock", "controller", "sensor"
+    "observation",
+    "reward",
+    "goal",
+    "kpi",
+    "end",
+    "disturbance",
+    "limit",
+    "interlock",
+    "sequence",
+    "controller",
+    "sensor",
 ]
 
 
@@ -120,6 +130,11 @@ def _safety_uses(safety: SafetySpec) -> Iterator[tuple[str, Use]]:
         use = Use("interlock", interlock.id, interlock.hazard)
         names = (*names_in(interlock.trip_when), *names_in(interlock.reset_when), *interlock.set)
         yield from ((name, use) for name in names)
+    for sequence in safety.sequences:
+        use = Use("sequence", sequence.id, sequence.hazard)
+        for phase in sequence.phases.values():
+            names = (*phase.hold, *(name for way in phase.next for name in names_in(way.when)))
+            yield from ((name, use) for name in names)
     for name in safety.actions:
         yield name, Use("limit", f"actions.{name}")
     for name in safety.sensors:
@@ -184,13 +199,18 @@ def _not_covered(plant: PlantSpec, safety: SafetySpec | None, signals: tuple[Sig
 
 
 def _uncovered_hazards(safety: SafetySpec, signals: tuple[SignalView, ...]) -> Iterator[Gap]:
-    guarded = {use.hazard for signal in signals for use in signal.uses if use.kind in {"limit", "interlock"}}
+    guarded = {
+        use.hazard for signal in signals for use in signal.uses if use.kind in {"limit", "interlock", "sequence"}
+    }
     for name in safety.hazards:
         if name not in guarded:
-            yield Gap(f"hazards.{name}", f"no limit and no interlock guards against the hazard {name}")
+            yield Gap(f"hazards.{name}", f"no limit, no interlock and no sequence guards against the hazard {name}")
     for limit in safety.limits:
         if limit.hazard is None:
             yield Gap(f"limits.{limit.id}", f"the limit {limit.id} names no hazard: nobody can tell why it is there")
     for interlock in safety.interlocks:
         if interlock.hazard is None:
             yield Gap(f"interlocks.{interlock.id}", f"the interlock {interlock.id} names no hazard")
+    for sequence in safety.sequences:
+        if sequence.hazard is None:
+            yield Gap(f"sequences.{sequence.id}", f"the sequence {sequence.id} names no hazard")

@@ -56,6 +56,32 @@ class Interlock(Spec):
     hazard: str | None = None
 
 
+class SequenceStep(Spec):
+    """A way out of a phase, taken after ``when`` held for ``samples`` steps."""
+
+    to: Identifier
+    when: str
+    samples: Annotated[int, Field(ge=1)] = 1
+
+
+class SequencePhase(Spec):
+    """What is held while a sequence is in this phase, and the ways out of it."""
+
+    hold: dict[Name, Finite] = Field(default_factory=dict)
+    """Actions that the phase keeps at a value."""
+    next: tuple[SequenceStep, ...] = ()
+
+
+class Sequence(Spec):
+    """An order in which things are done: a small automaton that holds actions until what must come first has been done."""
+
+    id: Identifier
+    start: Identifier
+    """The phase in which it begins."""
+    phases: dict[Identifier, SequencePhase]
+    hazard: str | None = None
+
+
 class SensorIntegrity(Spec):
     """When a measurement is not to be believed. ``range`` defaults to the signal's own."""
 
@@ -130,6 +156,12 @@ class InterlockShield(Spec):
     kind: Literal["interlock"] = "interlock"
 
 
+class SequenceShield(Spec):
+    """The sequences of this file."""
+
+    kind: Literal["sequence"] = "sequence"
+
+
 class BoxRateShield(Spec):
     """Box, and rate against the read-back."""
 
@@ -179,7 +211,8 @@ class BarrierShield(Spec):
 
 
 ShieldSpec = Annotated[
-    IntegrityShield | InterlockShield | PredictiveShield | BarrierShield | BoxRateShield, Field(discriminator="kind")
+    IntegrityShield | SequenceShield | InterlockShield | PredictiveShield | BarrierShield | BoxRateShield,
+    Field(discriminator="kind"),
 ]
 
 
@@ -242,6 +275,8 @@ class Stage(Spec):
 class SafetySpec(Spec):
     """A whole safety/NAME.yaml."""
 
+    added = frozenset({"sequences"})
+
     schema_version: Literal[1]
     plant: Name
     owner: str = ""
@@ -249,6 +284,7 @@ class SafetySpec(Spec):
     limits: tuple[Limit, ...] = ()
     actions: dict[Name, ActionLimit]
     interlocks: tuple[Interlock, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
     sensors: dict[Name, SensorIntegrity] = Field(default_factory=dict)
     incumbent: ControllerSpec
     fallback: Fallback = Fallback()

@@ -30,6 +30,7 @@ from fpo_pilot.specs.safety import (
     SafetySpec,
     Stage,
 )
+from fpo_pilot.specs.sequence_rules import sequence_findings
 from fpo_pilot.specs.shield_rules import model_shield_findings
 
 _STAGES = ("shadow", "bounded", "full")
@@ -52,6 +53,7 @@ def safety_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
     yield from duplicate_findings((interlock.id for interlock in safety.interlocks), ("interlocks",), "id")
     for index, interlock in enumerate(safety.interlocks):
         yield from _interlock(interlock, ("interlocks", index), safety, plant)
+    yield from sequence_findings(safety, plant)
     yield from _sensors(safety, plant)
     yield from _controller(safety, plant)
     yield from _shields(safety)

@@ -145,6 +145,8 @@ SAFETY: Table = {
     "actions.*.fallback": _own(1),
     "interlocks.*.samples": q.count,
     "interlocks.*.set.*": _own(-1),
+    "sequences.*.phases.*.hold.*": _own(-1),
+    "sequences.*.phases.*.next.*.samples": q.count,
     "sensors.*.range.*": _own(1),
     "sensors.*.stale_after": q.duration,
     "sensors.*.frozen_after": q.count,
