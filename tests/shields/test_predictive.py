@@ -30,9 +30,15 @@ def step(state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: 
 
 
 def shield(
-    points: UncertaintyPoints = NOMINAL, *, part: Step = step, delay: int = 0, candidates: int = 5, **options
+    points: UncertaintyPoints = NOMINAL,
+    *,
+    part: Step = step,
+    parts: int = 1,
+    delay: int = 0,
+    candidates: int = 5,
+    **options,
 ) -> PredictiveShield:
-    model = Model(part, 1)
+    model = Model(part, parts)
     lookahead = Lookahead(
         model,
         StateSet.of_limits(LIMITS, ("level",), (20.0,), options.pop("margin", {})),
@@ -113,6 +119,17 @@ def test_every_corner_must_hold() -> None:
     assert wider.count == 4
     assert shield(wider)(context(8.14), inflow(1.0)).action.item() == 1.0
     assert shield(wider)(context(8.16), inflow(1.0)).action.item() == 0.875
+
+
+def test_a_peak_between_two_control_steps_counts() -> None:
+    def halves(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        up = state[:, :1] == state[:, :1].round()  # from a whole level up by 1.25, and from there down by 1.25
+        return torch.where(up, state + 1.25, state - 1.25), torch.zeros_like(state[:, 0], dtype=torch.bool)
+
+    assert shield(part=halves, parts=2)(context(8.0), inflow(1.0)).feasible.all()
+    assert not shield(part=halves, parts=2)(context(9.0), inflow(1.0)).feasible.any()
 
 
 def test_a_margin_is_kept() -> None:
