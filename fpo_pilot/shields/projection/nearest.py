@@ -23,8 +23,9 @@ def project(
     """Return the point nearest to ``proposal`` that keeps ``normals · x ≤ offsets`` and ``low ≤ x ≤ high``.
 
     Minimises ``‖W (x − proposal)‖²``. One half-space is solved in closed form (sorted breakpoints); up to 4 by trying every active
-    set, bounds included (solving first and clipping afterwards misses the optimum); more, or more than 8 actions, by iterating on the
-    dual until the objective is certified to 1e-9. Computes in float64 inside. Differentiable almost everywhere in all arguments.
+    set, bounds included (solving first and clipping afterwards misses the optimum), where a few steps on the dual do not certify a
+    point; more, or more than 8 actions, by iterating on the dual until the objective is certified to 1e-9. Computes in float64 inside.
+    Differentiable almost everywhere in all arguments.
 
     Args:
         proposal: ``[B, A]``.
@@ -74,8 +75,22 @@ def _search(problem: Problem) -> tuple[Pattern, Tensor]:
         if half_spaces == 1:
             return exact.one_half_space(detached)
         if half_spaces <= _MOST_HALF_SPACES and actions <= _MOST_ACTIONS:
-            return exact.enumerate_patterns(detached)
+            return _settled_or_enumerated(detached)
         return dual.iterate(detached)
+
+
+def _settled_or_enumerated(problem: Problem) -> tuple[Pattern, Tensor]:
+    """Enumerate all active sets, but on a CPU only of the rows that a few steps on the dual do not certify."""
+    if problem.low.device.type != "cpu":
+        return exact.enumerate_patterns(problem)
+    pattern, certified = dual.settle(problem)
+    rows = (~certified).nonzero()[:, 0]
+    if len(rows):
+        found, sure = exact.enumerate_patterns(Problem(*(tensor[rows] for tensor in problem)))
+        for kept, new in zip(pattern, found, strict=True):
+            kept[rows] = new
+        certified[rows] = sure
+    return pattern, certified
 
 
 def _usable(point: Tensor, normals: Tensor, offsets: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:
