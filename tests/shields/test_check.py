@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.shields import BoxRateShield, Envelope, ShieldContext, Verdict, build_stack, check_shield
 from fpo_pilot.specs.content import list_plants
 
@@ -21,7 +22,7 @@ ENVELOPE = Envelope(("u", "v"), (0.0, -5.0), (10.0, 5.0), (1.0, float("inf")), (
 def test_the_stack_of_every_shipped_plant_passes(name: str, dtype: torch.dtype) -> None:
     plant = load_plant(name)
     assert plant.safety is not None
-    stack = build_stack(plant.safety, plant.spec)
+    stack = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
     low, high = zip(*(plant.spec.signals[signal].range for signal in stack.measured), strict=True)
     findings = check_shield(
         stack,
