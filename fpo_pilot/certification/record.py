@@ -36,8 +36,10 @@ class Side(Spec):
     episodes: Count
     violations: Count
     """Episodes in which a hard limit was passed."""
+    distinct: Count
+    """Episodes that differ in anything: on a plant without noise all those of one constant proposal are one trial."""
     upper: Share
-    """Clopper-Pearson, one-sided 95 %, for one look."""
+    """Clopper-Pearson, one-sided 95 %, for one look, over the distinct episodes."""
     anytime_upper: Share
     """Upper end of the confidence sequence of 95 %, which holds whenever one looks."""
     least_margin: dict[str, float | None]

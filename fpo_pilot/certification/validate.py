@@ -226,12 +226,16 @@ def _adversaries(
 def _side(outcome: Outcome) -> Side:
     steps, episodes = int(outcome.steps.sum()), len(outcome.steps)
     violations = int(outcome.violated.sum())
+    trials = torch.stack((outcome.violated, outcome.steps, outcome.altered, *outcome.margins.values()), dim=1)
+    trials = trials.to(torch.float64).unique(dim=0)
+    distinct, events = len(trials), int(trials[:, 0].sum())
     return Side(
         steps=steps,
         episodes=episodes,
         violations=violations,
-        upper=clopper_pearson_upper(violations, episodes),
-        anytime_upper=rate_interval(violations, episodes, LIMIT_RATE)[1],
+        distinct=distinct,
+        upper=clopper_pearson_upper(events, distinct),
+        anytime_upper=rate_interval(events, distinct, LIMIT_RATE)[1],
         least_margin={name: _number(float(margin.amin())) for name, margin in outcome.margins.items()},
         intervention_rate=int(outcome.altered.sum()) / max(steps, 1),
         infeasible_rate=int(outcome.infeasible.sum()) / max(steps, 1),
