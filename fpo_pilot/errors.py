@@ -11,6 +11,7 @@
     ├── CheckpointError          a checkpoint is missing, cut short or from something else
     ├── TrainingError            a training cannot start or cannot go on
     ├── LogError                 a log of a run is missing, cut short or of another schema
+    ├── CertificateError         a safety record is missing, is none, or cannot be made
     ├── RolloutError             a roll-out cannot start or was asked for a forbidden transition
     └── ReportError              a report cannot be made from a run
 
@@ -105,6 +106,10 @@ class TrainingError(FpoPilotError):
 
 class LogError(FpoPilotError):
     """A log of a run is missing, cut short or of another schema."""
+
+
+class CertificateError(FpoPilotError):
+    """A safety record is missing, is none, or cannot be made."""
 
 
 class RolloutError(FpoPilotError):

@@ -1,0 +1,97 @@
+"""What a record says in words, English and Japanese: assumptions, reasons, and why a condition decides or does not."""
+
+from __future__ import annotations
+
+from fpo_pilot.specs.base import Text
+
+REASONS: dict[str, Text] = {
+    "no_uncertainty_set": Text(
+        en="No uncertainty set: nothing says by how much the model may be wrong. A shield with the nominal model alone is none.",
+        ja="不確かさ集合がありません。モデルの誤差の範囲が宣言されていません。公称モデルだけのシールドはシールドとは言えません。",
+    ),
+    "no_model_layer": Text(
+        en="No predictive or barrier layer: nothing looks at where an action leads.",
+        ja="予測層もバリア層もありません。操作の行き先を誰も確かめていません。",
+    ),
+    "no_hard_limit": Text(
+        en="No hard limit: there is nothing to keep.",
+        ja="絶対制限がありません。守るべきものが宣言されていません。",
+    ),
+    "barrier_infeasible": Text(
+        en="The barrier found no action inside the declared set: its promise holds only while it finds one.",
+        ja="宣言した集合の中で、バリア層が操作を見つけられませんでした。その約束は、見つかる間だけ成り立ちます。",
+    ),
+    "terminal_set_left": Text(
+        en="The terminal set is not invariant in simulation: the backup leads out of it.",
+        ja="終端集合がシミュレーションで不変ではありません。バックアップがそこから出ます。",
+    ),
+    "backup_violates": Text(
+        en="The backup alone passes a hard limit inside the declared set.",
+        ja="宣言した集合の中で、バックアップだけでも絶対制限を超えます。",
+    ),
+    "covered_violation": Text(
+        en="A hard limit was passed behind the shield in a condition that the assumptions cover.",
+        ja="前提に含まれる条件で、シールドがあっても絶対制限を超えました。",
+    ),
+    "corners_left_out": Text(
+        en="Not every corner of the uncertainty set was run.",
+        ja="不確かさ集合のすべての頂点を試していません。",
+    ),
+}
+
+ASSUMPTIONS: tuple[Text, ...] = (
+    Text(
+        en="The plant is in the declared uncertainty set, and its equations are those of the dynamics files that are named by hash.",
+        ja="実プラントは宣言した不確かさ集合に入り、方程式はハッシュで示した動特性ファイルのとおりであること。",
+    ),
+    Text(
+        en="Every reading is within its declared error, or is recognised as bad in the same cycle.",
+        ja="すべての指示は宣言した誤差以内にあるか、同じ周期のうちに不良と判定されること。",
+    ),
+    Text(
+        en="Actuators go where they are sent, at their declared rate, and report where they stand.",
+        ja="操作端は宣言した変化率で指令どおりに動き、実際の位置を報告すること。",
+    ),
+    Text(
+        en="Episodes begin as plant.yaml declares, and disturbances are those that it declares.",
+        ja="運転の開始状態と外乱は plant.yaml の宣言のとおりであること。",
+    ),
+    Text(
+        en="This is evidence from simulation, with bounds at 95 % for each row; it is no proof, and no safety instrumented function.",
+        ja="これはシミュレーションによる証拠で、各行に95 %の上限が付きます。証明ではなく、安全計装機能でもありません。",
+    ),
+)
+
+WHY: dict[str, Text] = {
+    "nominal": Text(en="The plant as declared.", ja="宣言どおりのプラント。"),
+    "corner": Text(en="A corner of the declared set of parameters.", ja="宣言したパラメータ集合の頂点。"),
+    "reading": Text(
+        en="A corner of parameters, every reading at the edge of its declared error, without noise.",
+        ja="パラメータ集合の頂点で、すべての指示が宣言した誤差の端にあり、雑音はない。",
+    ),
+    "inside": Text(en="A sample inside the declared set.", ja="宣言した集合の内部の標本。"),
+    "caught": Text(
+        en="The integrity layer recognises it in the same cycle.", ja="健全性確認が同じ周期のうちに判定する。"
+    ),
+    "within_error": Text(en="The reading stays within its declared error.", ja="指示は宣言した誤差以内にとどまる。"),
+    "believed": Text(
+        en="Outside the assumptions: a wrong reading within its range is believed, for a time or for good.",
+        ja="前提の外。レンジ内の誤った指示を、しばらく、またはずっと信じる。",
+    ),
+    "actuator": Text(
+        en="Outside the assumptions: the actuator does not go where it is sent.",
+        ja="前提の外。操作端が指令どおりに動かない。",
+    ),
+    "outside_set": Text(
+        en="Outside the assumptions: the plant is outside the declared set.",
+        ja="前提の外。プラントが宣言した集合の外にある。",
+    ),
+}
+
+STATUS: dict[str, Text] = {
+    "valid": Text(en="valid", ja="有効"),
+    "refused": Text(en="refused", ja="不認定"),
+    "stale": Text(en="stale: a spec has changed", ja="失効（仕様が変わった）"),
+    "absent": Text(en="absent", ja="なし"),
+    "certified": Text(en="certified", ja="認定"),
+}

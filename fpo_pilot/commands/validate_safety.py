@@ -1,0 +1,131 @@
+"""``fpo-pilot validate-safety``: a campaign behind the declared shields, and a certificate or a refusal with its reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpo_pilot.certification.record import Record, Row, read_record, status_of, write_record
+from fpo_pilot.certification.words import STATUS
+from fpo_pilot.commands.console import note, progress, say, say_json, table
+from fpo_pilot.specs.content import find_plant
+
+if TYPE_CHECKING:
+    from fpo_pilot.certification.validate import Plan
+
+
+def run_validate_safety(
+    plant_name: str,
+    *,
+    policy: Path | None,
+    episodes: int,
+    corners: int,
+    full: bool,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> int:
+    """Validate a plant's shields and write the record; 0 if it is a certificate, 1 if it is a refusal."""
+    import torch
+
+    from fpo_pilot.certification.validate import record_path, validate
+    from fpo_pilot.logs.tables import write_table_atomic
+    from fpo_pilot.plants.load import load_plant
+
+    torch.set_num_threads(1)
+    path = record_path(find_plant(plant_name)) if output is None else output
+    plant = load_plant(plant_name)
+    plan = _plan(policy, episodes, corners, full, seed)
+    words = f"fpo-pilot validate-safety {plant.name} --episodes {episodes} --corners {corners} --seed {seed}"
+    plan = plan.named(words + (" --full" if full else "") + ("" if policy is None else f" --policy {policy.name}"))
+    with progress("validate [conditions]", plan.size(plant), quiet=as_json) as report:
+        found = validate(plant, plan, progress=report)
+    write_record(path, found.record)
+    write_table_atomic(path.with_suffix(".parquet"), found.traces)
+    if as_json:
+        say_json(found.record.model_dump(mode="json", exclude={"conditions"}) | {"file": path})
+    else:
+        _show(found.record)
+        note(f"wrote {path} and {path.with_suffix('.parquet')}")
+    return 0 if found.record.verdict == "certified" else 1
+
+
+def run_check_certificate(plant_name: str, *, output: Path | None, as_json: bool) -> int:
+    """Say whether the record of a plant still speaks for its specs; 0 only for a valid certificate."""
+    from fpo_pilot.certification.validate import binding_of, record_path
+    from fpo_pilot.plants.load import load_plant
+
+    path = record_path(find_plant(plant_name)) if output is None else output
+    plant = load_plant(plant_name)
+    status, changed = status_of(path, binding_of(plant))
+    reasons = () if status in ("absent", "stale") else read_record(path).reasons
+    if as_json:
+        say_json({"plant": plant.name, "status": status, "changed": changed, "reasons": [one.code for one in reasons]})
+        return 0 if status == "valid" else 1
+    words = STATUS[status]
+    say(f"{plant.name}: {words.en} / {words.ja}" + (f" ({', '.join(changed)})" if changed else ""))
+    for one in reasons:
+        say(f"- {one.text.en} / {one.text.ja} [{one.code}: {one.detail}]")
+    return 0 if status == "valid" else 1
+
+
+def _plan(policy: Path | None, episodes: int, corners: int, full: bool, seed: int) -> Plan:
+    from fpo_pilot.certification.validate import Plan
+    from fpo_pilot.learn import load_policy
+    from fpo_pilot.learn.checkpoint import checkpoint_path
+    from fpo_pilot.logs.ledger import file_hash
+
+    if policy is None:
+        return Plan(episodes=episodes, seed=seed, corners=corners, full=full)
+    trained = load_policy(policy)
+    digest = file_hash(checkpoint_path(policy, "best"))[0]
+    return Plan(episodes=episodes, seed=seed, corners=corners, full=full, policy=trained, model_hash=digest)
+
+
+def _show(record: Record) -> None:
+    columns = (
+        "condition",
+        "decides",
+        "adversary",
+        "violations (95 % below)",
+        "without",
+        "least margin",
+        "altered",
+        "infeasible",
+    )
+    worst: dict[str, Row] = {}
+    for row in record.rows:
+        if row.condition not in worst or _badness(row) > _badness(worst[row.condition]):
+            worst[row.condition] = row
+    table(f"{record.plant}: the worst adversary of each condition", columns, (_cells(row) for row in worst.values()))
+    covered = record.covered()
+    events, episodes = (sum(getattr(row.shielded, name) for row in covered) for name in ("violations", "episodes"))
+    bare = sum(row.unshielded.violations for row in covered)
+    say(
+        f"conditions that decide: {events} of {episodes} episodes passed a hard limit; without the shield {bare} of {episodes}"
+    )
+    words = STATUS[record.verdict]
+    say(f"{record.plant}: {words.en} / {words.ja}")
+    for one in record.reasons:
+        say(f"- {one.text.en} / {one.text.ja} [{one.code}: {one.detail}]")
+
+
+def _badness(row: Row) -> tuple[int, float]:
+    margins = [margin for margin in row.shielded.least_margin.values() if margin is not None]
+    return row.shielded.violations, -min(margins, default=0.0)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shielded, bare = row.shielded, row.unshielded
+    margins = {name: margin for name, margin in shielded.least_margin.items() if margin is not None}
+    name = min(margins, key=lambda one: margins[one], default="-")
+    return (
+        row.condition,
+        "yes" if row.covered else "no",
+        row.adversary,
+        f"{shielded.violations} of {shielded.episodes} ({shielded.upper:.0%})",
+        f"{bare.violations} of {bare.episodes}",
+        f"{name} {margins[name]:.3g}" if margins else "-",
+        f"{shielded.intervention_rate:.0%}",
+        f"{shielded.infeasible_rate:.2%}",
+    )

@@ -1,0 +1,178 @@
+"""A certificate is given where nothing breaks the shield inside its assumptions, and refused, with reasons, everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from fpo_pilot.certification.adversaries import Sequence, in_limits, sequence_names, sequences
+from fpo_pilot.certification.campaign import run_batch, search_sequences
+from fpo_pilot.certification.conditions import campaign_conditions
+from fpo_pilot.certification.validate import Plan, Validation, validate
+from fpo_pilot.errors import CertificateError
+from fpo_pilot.evidence import clopper_pearson_upper
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
+from fpo_pilot.shields import build_stack
+from fpo_pilot.shields.stack import ShieldStack
+
+MakeTank = Callable[..., Plant]
+PLAN = Plan(episodes=4, seed=3)
+
+
+def stack_of(plant: Plant) -> ShieldStack:
+    assert plant.safety is not None
+    return build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
+
+
+def codes(found: Validation) -> list[str]:
+    return [reason.code for reason in found.record.reasons]
+
+
+@pytest.fixture(scope="module")
+def certified(make_tank: MakeTank) -> Validation:
+    return validate(make_tank(), PLAN)
+
+
+def test_a_shield_that_holds_is_certified_and_without_it_the_same_proposals_overflow(certified: Validation) -> None:
+    record = certified.record
+    assert (record.verdict, record.reasons) == ("certified", ())
+    rows = {(row.condition, row.adversary): row for row in record.rows}
+    full = rows["corner -", "max"]
+    assert (full.shielded.violations, full.unshielded.violations) == (0, 4)
+    assert full.shielded.least_margin["level.high"] >= 0.0 > full.unshielded.least_margin["level.high"]
+    assert (full.shielded.episodes, full.shielded.distinct) == (4, 1)  # no noise, one start: the same episode four times
+    assert full.shielded.upper == pytest.approx(0.95)
+    drawn = rows["corner -", "random"].shielded
+    assert drawn.distinct == 4
+    assert drawn.upper == pytest.approx(clopper_pearson_upper(0, 4)) == pytest.approx(1 - 0.05**0.25)
+    assert drawn.anytime_upper > drawn.upper
+    assert full.shielded.intervention_rate > 0.0
+    assert all(row.unshielded.intervention_rate == 0.0 for row in record.rows)
+    assert {"nominal", "corner -", "corner +", "inside 0", "level nan", "level bias -0.05", "inflow stuck"} <= {
+        c for c, _ in rows
+    }
+    assert ("nominal", "search") in rows
+
+
+def test_what_the_assumptions_do_not_cover_is_run_and_does_not_decide(certified: Validation) -> None:
+    outside = [row for row in certified.record.rows if not row.covered]
+    assert {row.kind for row in outside} == {"outside", "sensor fault", "actuator fault"}
+    far = [row for row in outside if row.kind == "outside" and row.shielded.violations]
+    assert far, "a plant outside of its declared set must be able to break the shield"
+    assert certified.record.verdict == "certified"
+
+
+def test_the_worst_trajectories_are_kept_and_drawn_again_from_seed_and_condition(
+    certified: Validation, make_tank: MakeTank
+) -> None:
+    worst = certified.record.worst[0]
+    assert worst.covered
+    table = certified.traces.to_pandas()
+    kept = table[(table.condition == worst.condition) & (table.adversary == worst.adversary) & table.shielded]
+    assert kept["margin.level.high"].min() / 4.0 == pytest.approx(worst.margin)
+    plant = make_tank()
+    assert plant.safety is not None
+    conditions = {one.name: one for one in campaign_conditions(plant, plant.safety, corners=8)}
+    scenario = conditions[worst.condition].scenario
+    backup = torch.zeros(plant.horizon, 4, 1, dtype=torch.float64)
+    proposals = Sequence(torch.cat((backup, sequences(plant, 4, worst.seed).actions), dim=1))
+    again = run_batch(plant, scenario, proposals, episodes=24, seed=worst.seed, shield=stack_of(plant))
+    assert float(again.score[worst.episode]) == worst.margin
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_shield_weakened_on_purpose_gets_no_certificate(make_tank: MakeTank) -> None:
+    plant = make_tank()
+    weak = stack_of(plant)
+    weak.stages = tuple((name, stage) for name, stage in weak.stages if name != "predictive")
+    found = validate(plant, PLAN, shield=weak)
+    assert found.record.verdict == "refused"
+    assert codes(found) == ["covered_violation"]
+    optimist = make_tank(half_width=0.01)  # a shield that is told less than it is tried with
+    assert codes(validate(plant, PLAN, shield=stack_of(optimist)))[-1:] == ["covered_violation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"predictive": None}, "no_model_layer"),
+        ({"half_width": None}, "no_uncertainty_set"),
+        ({"safety": {"limits": ()}, "predictive": None}, "no_hard_limit"),
+        (
+            {"safety": {"actions": {"inflow": {"low": 0.0, "high": 1.0, "rate": 0.2, "fallback": 0.9}}}},
+            "terminal_set_left",
+        ),
+    ],
+)
+def test_each_missing_requirement_is_a_reason(make_tank: MakeTank, change: dict[str, object], code: str) -> None:
+    found = validate(make_tank(**change), PLAN)
+    assert found.record.verdict == "refused"
+    assert code in codes(found)
+    assert {row.kind for row in found.record.rows} <= {"nominal", "corner"}  # nothing could certify it: not all is run
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_backup_that_overflows_and_corners_left_out_are_reasons(make_tank: MakeTank) -> None:
+    actions = {"inflow": {"low": 0.0, "high": 1.0, "rate": 0.2, "fallback": 0.9}}
+    found = validate(make_tank(predictive=None, safety={"actions": actions}), PLAN)
+    assert "backup_violates" in codes(found)
+    one = validate(make_tank(), Plan(episodes=4, corners=1))
+    assert [(reason.code, reason.detail) for reason in one.record.reasons] == [("corners_left_out", "1 of 2")]
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_barrier_that_finds_no_action_is_refused(make_tank: MakeTank) -> None:
+    tight = {"kind": "barrier", "decay": 0.02, "model_error": {"level": 0.3}}
+    assert "barrier_infeasible" in codes(validate(make_tank(predictive=tight), PLAN))
+
+
+def test_a_plant_without_a_safety_spec_cannot_be_validated(make_tank: MakeTank) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(CertificateError, match="found no safety spec"):
+        validate(replace(make_tank(), safety=None), PLAN)
+
+
+def test_faults_inside_the_declared_error_are_covered_and_others_are_not(make_tank: MakeTank) -> None:
+    plant = make_tank(safety={"sensors": {"level": {"stale_after": 5.0}}})
+    assert plant.safety is not None
+    covered = {one.name: one.covered for one in campaign_conditions(plant, plant.safety, corners=8)}
+    assert covered["level nan"]
+    assert covered["level range"]
+    assert covered["level bias +0.05"]  # a reading without an error of its own, and 0.05 m declared
+    assert not covered["level bias +0.12"]  # 3 % of 4 m
+    assert not covered["level stale"]  # believed for 5 s
+    assert not covered["level stuck"]
+    fresh = make_tank(safety={"sensors": {"level": {"stale_after": 1.0}}})
+    assert fresh.safety is not None
+    again = {one.name: one.covered for one in campaign_conditions(fresh, fresh.safety, corners=8)}
+    assert again["level stale"]
+
+
+def test_sequences_are_what_their_names_say(make_tank: MakeTank) -> None:
+    plant = make_tank()
+    names = sequence_names(plant)
+    assert names == ("random", "slow", "bang-bang", "max", "min")
+    actions = sequences(plant, 4, seed=1).actions.reshape(plant.horizon, len(names), 4)
+    assert set(actions[:, names.index("max")].unique().tolist()) == {1.0}
+    assert set(actions[:, names.index("min")].unique().tolist()) == {0.0}
+    assert set(actions[:, names.index("bang-bang")].unique().tolist()) == {0.0, 1.0}
+    slow = actions[:, names.index("slow")]
+    assert bool((slow[:10] == slow[0]).all())
+    assert not bool((slow[10] == slow[9]).any())
+    assert float(in_limits(plant, torch.tensor([0.25]))) == 0.25
+
+
+def test_the_search_comes_nearer_to_the_limit_than_chance(make_tank: MakeTank) -> None:
+    plant = make_tank(predictive=None)
+    shield = stack_of(plant)
+    scenario = campaign_conditions(plant, plant.safety, corners=1)[0].scenario  # type: ignore[arg-type]
+    found = search_sequences(plant, scenario, episodes=8, seed=2, shield=shield)
+    searched = run_batch(plant, scenario, found, episodes=8, seed=2, shield=shield)
+    slow = sequences(plant, 8, 2).actions[:, 8:16]
+    chance = run_batch(plant, scenario, type(found)(slow), episodes=8, seed=2, shield=shield)
+    assert float(searched.score.mean()) < float(chance.score.mean())
+    assert bool(searched.violated.all())
