@@ -227,7 +227,7 @@ def _side(outcome: Outcome) -> Side:
     steps, episodes = int(outcome.steps.sum()), len(outcome.steps)
     violations = int(outcome.violated.sum())
     trials = torch.stack((outcome.violated, outcome.steps, outcome.altered, *outcome.margins.values()), dim=1)
-    trials = trials.to(torch.float64).unique(dim=0)
+    trials = trials.to(torch.float64).unique(dim=0)  # type: ignore[no-untyped-call]
     distinct, events = len(trials), int(trials[:, 0].sum())
     return Side(
         steps=steps,
