@@ -288,43 +288,22 @@ def rollout(
 @app.command("validate-safety")
 def validate_safety(
     plant: Annotated[str, typer.Argument(help="A plant by name or path, with its safety spec.")],
-    policy: Annotated[
-        Path | None,
-        typer.Option("--policy", help="A run folder whose policy is tried too, and turned against the plant."),
-    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="A run whose policy attacks, too.")] = None,
     episodes: Annotated[int, typer.Option("--episodes", min=4, help="Of each adversary in each condition.")] = 16,
-    corners: Annotated[
-        int, typer.Option("--corners", min=1, help="Most corners of the parameters; a certificate needs all.")
-    ] = 256,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="Run all conditions also where a requirement is missing and refusal is certain."),
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="The record; default: safety/certificates/NAME.json.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only say whether the record still speaks for the specs: 0 valid, 1 not.")
-    ] = False,
+    corners: Annotated[int, typer.Option("--corners", min=1, help="Most corners; a certificate needs all.")] = 256,
+    full: Annotated[bool, typer.Option("--full", help="Run all, also where refusal is certain.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Default: safety/certificates/NAME.json.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Does the record still hold? 0 valid, 1 not.")] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Attack the declared shields in simulation, with and without them: a certificate (0), or a reasoned refusal (1)."""
-    from fpo_pilot.commands.validate_safety import run_check_certificate, run_validate_safety
+    from fpo_pilot.commands.validate_safety import Attack, run_check_certificate, run_validate_safety
 
     if check:
         raise typer.Exit(run_check_certificate(plant, output=output, as_json=json))
     raise typer.Exit(
-        run_validate_safety(
-            plant,
-            policy=policy,
-            episodes=episodes,
-            corners=corners,
-            full=full,
-            seed=seed,
-            output=output,
-            as_json=json,
-        )
+        run_validate_safety(plant, Attack(policy, episodes, corners, full, seed), output=output, as_json=json)
     )
 
 

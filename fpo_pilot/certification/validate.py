@@ -52,10 +52,6 @@ class Plan:
     policy: Policy | None = None
     model_hash: str | None = None
 
-    def named(self, command: str) -> Plan:
-        """Return the plan with the command that asked for it."""
-        return replace(self, command=command)
-
     def size(self, plant: Plant) -> int:
         """Count the conditions that will be run."""
         return len(planned(plant, self)[0])
@@ -227,7 +223,7 @@ def _side(outcome: Outcome) -> Side:
     steps, episodes = int(outcome.steps.sum()), len(outcome.steps)
     violations = int(outcome.violated.sum())
     trials = torch.stack((outcome.violated, outcome.steps, outcome.altered, *outcome.margins.values()), dim=1)
-    trials = trials.to(torch.float64).unique(dim=0)  # type: ignore[no-untyped-call]
+    trials = torch.unique(trials.to(torch.float64), dim=0)
     distinct, events = len(trials), int(trials[:, 0].sum())
     return Side(
         steps=steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,28 @@ if TYPE_CHECKING:
     from fpo_pilot.certification.validate import Plan
 
 
-def run_validate_safety(
-    plant_name: str,
-    *,
-    policy: Path | None,
-    episodes: int,
-    corners: int,
-    full: bool,
-    seed: int,
-    output: Path | None,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True)
+class Attack:
+    """What is asked for on the command line; see :class:`fpo_pilot.certification.validate.Plan`."""
+
+    policy: Path | None
+    episodes: int
+    corners: int
+    full: bool
+    seed: int
+
+    def command(self, plant: str) -> str:
+        """Return the command that asks for it."""
+        words = [
+            "fpo-pilot validate-safety",
+            plant,
+            f"--episodes {self.episodes} --corners {self.corners} --seed {self.seed}",
+        ]
+        words += ["--full"] if self.full else []
+        return " ".join(words + ([] if self.policy is None else [f"--policy {self.policy.name}"]))
+
+
+def run_validate_safety(plant_name: str, attack: Attack, *, output: Path | None, as_json: bool) -> int:
     """Validate a plant's shields and write the record; 0 if it is a certificate, 1 if it is a refusal."""
     import torch
 
@@ -35,9 +47,7 @@ def run_validate_safety(
     torch.set_num_threads(1)
     path = record_path(find_plant(plant_name)) if output is None else output
     plant = load_plant(plant_name)
-    plan = _plan(policy, episodes, corners, full, seed)
-    words = f"fpo-pilot validate-safety {plant.name} --episodes {episodes} --corners {corners} --seed {seed}"
-    plan = plan.named(words + (" --full" if full else "") + ("" if policy is None else f" --policy {policy.name}"))
+    plan = _plan(attack, plant.name)
     with progress("validate [conditions]", plan.size(plant), quiet=as_json) as report:
         found = validate(plant, plan, progress=report)
     write_record(path, found.record)
@@ -69,17 +79,17 @@ def run_check_certificate(plant_name: str, *, output: Path | None, as_json: bool
     return 0 if status == "valid" else 1
 
 
-def _plan(policy: Path | None, episodes: int, corners: int, full: bool, seed: int) -> Plan:
+def _plan(attack: Attack, plant: str) -> Plan:
     from fpo_pilot.certification.validate import Plan
     from fpo_pilot.learn import load_policy
     from fpo_pilot.learn.checkpoint import checkpoint_path
     from fpo_pilot.logs.ledger import file_hash
 
-    if policy is None:
-        return Plan(episodes=episodes, seed=seed, corners=corners, full=full)
-    trained = load_policy(policy)
-    digest = file_hash(checkpoint_path(policy, "best"))[0]
-    return Plan(episodes=episodes, seed=seed, corners=corners, full=full, policy=trained, model_hash=digest)
+    plan = Plan(attack.episodes, attack.seed, attack.corners, attack.command(plant), full=attack.full)
+    if attack.policy is None:
+        return plan
+    digest = file_hash(checkpoint_path(attack.policy, "best"))[0]
+    return replace(plan, policy=load_policy(attack.policy), model_hash=digest)
 
 
 def _show(record: Record) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fpo_pilot.certification.adversaries import Sequence, in_limits, sequence_names, sequences
+from fpo_pilot.certification.adversaries import (
+    POLICY_WAYS,
+    Sequence,
+    TurnedPolicy,
+    in_limits,
+    sequence_names,
+    sequences,
+)
 from fpo_pilot.certification.campaign import run_batch, search_sequences
 from fpo_pilot.certification.conditions import campaign_conditions
 from fpo_pilot.certification.validate import Plan, Validation, validate
@@ -17,6 +24,7 @@ from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.shields import build_stack
 from fpo_pilot.shields.stack import ShieldStack
+from fpo_pilot.specs.evaluation import Scenario
 
 MakeTank = Callable[..., Plant]
 PLAN = Plan(episodes=4, seed=3)
@@ -43,7 +51,10 @@ def test_a_shield_that_holds_is_certified_and_without_it_the_same_proposals_over
     full = rows["corner -", "max"]
     assert (full.shielded.violations, full.unshielded.violations) == (0, 4)
     assert full.shielded.least_margin["level.high"] >= 0.0 > full.unshielded.least_margin["level.high"]
-    assert (full.shielded.episodes, full.shielded.distinct) == (4, 1)  # no noise, one start: the same episode four times
+    assert (full.shielded.episodes, full.shielded.distinct) == (
+        4,
+        1,
+    )  # no noise, one start: the same episode four times
     assert full.shielded.upper == pytest.approx(0.95)
     drawn = rows["corner -", "random"].shielded
     assert drawn.distinct == 4
@@ -176,3 +187,31 @@ def test_the_search_comes_nearer_to_the_limit_than_chance(make_tank: MakeTank) -
     chance = run_batch(plant, scenario, type(found)(slow), episodes=8, seed=2, shield=shield)
     assert float(searched.score.mean()) < float(chance.score.mean())
     assert bool(searched.violated.all())
+
+
+class Gentle:
+    """A policy that asks for a tenth of its range below the middle, moved by noise."""
+
+    def sample(self, obs: torch.Tensor, noise: torch.Tensor, scale: float, **_: object) -> torch.Tensor:
+        return (-0.1 + scale * noise).clamp(-1.0, 1.0)
+
+
+def test_a_policy_is_tried_mirrored_and_at_its_worst_by_prediction(make_tank: MakeTank) -> None:
+    plant = make_tank()
+    found = {}
+    for way in POLICY_WAYS:
+        proposer = TurnedPolicy(Gentle(), plant, way, seed=5)  # type: ignore[arg-type]
+        found[way] = run_batch(plant, Scenario(), proposer, episodes=4, seed=5, shield=None, traced=True)
+    asked = {way: outcome.trace["proposed.inflow"] for way, outcome in found.items()}
+    assert float((asked["policy"] - 0.45).abs().max()) < 1e-6
+    assert float((asked["policy mirrored"] - 0.55).abs().max()) < 1e-6
+    assert float(asked["policy worst of 8"][:3].min()) > 0.6  # the greatest inflow of eight; later the tank has tripped
+    assert float(found["policy worst of 8"].score.max()) < float(found["policy mirrored"].score.min())
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_rows_of_a_policy_are_in_the_record(make_tank: MakeTank) -> None:
+    policy = Gentle()
+    found = validate(make_tank(), Plan(episodes=4, policy=policy, model_hash="a" * 64))  # type: ignore[arg-type]
+    assert {row.adversary for row in found.record.rows} >= set(POLICY_WAYS)
+    assert found.record.binding.model == "a" * 64
