@@ -40,6 +40,7 @@ PAGE = FOLDER.parent / "plants.md"
 PLANTS = (
     "cstr",
     "cstr_safety",
+    "cstr_late",
     "grade_cstr",
     "vdv_cstr",
     "quad_tank",
@@ -50,6 +51,7 @@ PLANTS = (
     "web_line",
     "industrial_benchmark",
     "jam_clear",
+    "peg_cell",
 )
 """Not among them: the tasks of the Control Suite, and swing_up and grid_world, which docs/results.md has at their own budgets."""
 CONTROLLERS = ("hold", "incumbent", "oracle")
