@@ -307,6 +307,18 @@ def validate_safety(
     )
 
 
+@app.command("safety-case")
+def safety_case(
+    plant: Annotated[str, typer.Argument(help="A plant by name or path, with its safety spec.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for safety-case.en.md and .ja.md.")] = None,
+    json: Json = False,
+) -> None:
+    """Trace hazards to rules to evidence: 0 if every claim has its evidence, 1 if one has none."""
+    from fpo_pilot.commands.safety_case import run_safety_case
+
+    raise typer.Exit(run_safety_case(plant, output=output, as_json=json))
+
+
 @app.command()
 def report(
     run: Run,

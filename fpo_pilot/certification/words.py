@@ -95,3 +95,52 @@ STATUS: dict[str, Text] = {
     "absent": Text(en="absent", ja="なし"),
     "certified": Text(en="certified", ja="認定"),
 }
+
+CASE: dict[str, Text] = {
+    "top": Text(
+        en="Under the assumptions below, no hard limit is passed behind the shield, whatever the policy proposes.",
+        ja="下記の前提のもとで、方策が何を提案しても、シールドの後ろでは絶対制限を超えない。",
+    ),
+    "not_a_sis": Text(
+        en="This is no safety instrumented function and never replaces one: independent protection stays as it is.",
+        ja="本資料は安全計装機能（SIF）の根拠ではなく、その代わりにもならない。独立した保護層はそのまま維持する。",
+    ),
+    "simulation": Text(
+        en="All evidence is from simulation with the declared model and uncertainty set.",
+        ja="根拠はすべて、宣言したモデルと不確かさ集合によるシミュレーションである。",
+    ),
+    "certificate_absent": Text(
+        en="There is no certificate: run `fpo-pilot validate-safety`.",
+        ja="認定記録がない。`fpo-pilot validate-safety` を実行する。",
+    ),
+    "certificate_stale": Text(
+        en="The certificate is of another plant spec, safety spec or dynamics: validate again.",
+        ja="認定記録は別のプラント仕様、安全仕様または動特性のものである。検証をやり直す。",
+    ),
+    "certificate_refused": Text(
+        en="The certificate was refused: see its reasons.",
+        ja="認定されていない。記録にある理由を確認する。",
+    ),
+    "no_hazards": Text(en="The hazard log is empty.", ja="ハザードの一覧が空である。"),
+    "unguarded": Text(
+        en="No limit, interlock, sequence or sensor check names this hazard.",
+        ja="このハザードを挙げた制限、インターロック、シーケンス、センサ確認がない。",
+    ),
+    "no_evidence": Text(
+        en="No valid certificate has evidence for what guards it.",
+        ja="防護策についての有効な認定記録上の根拠がない。",
+    ),
+    "least_margin": Text(
+        en="least margin {margin} over {episodes} episodes of the conditions that decide",
+        ja="判定に用いる条件の {episodes} エピソードでの最小余裕 {margin}",
+    ),
+    "no_violation": Text(
+        en="{violations} of {episodes} episodes of the conditions that decide passed a hard limit",
+        ja="判定に用いる条件の {episodes} エピソード中、絶対制限を超えたもの {violations}",
+    ),
+    "sensor_faults": Text(
+        en="{violations} of {episodes} episodes with a recognised fault of this sensor passed a hard limit",
+        ja="このセンサの検出可能な故障を与えた {episodes} エピソード中、絶対制限を超えたもの {violations}",
+    ),
+}
+"""Of the safety case."""

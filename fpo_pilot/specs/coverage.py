@@ -138,7 +138,7 @@ def _safety_uses(safety: SafetySpec) -> Iterator[tuple[str, Use]]:
     for name in safety.actions:
         yield name, Use("limit", f"actions.{name}")
     for name in safety.sensors:
-        yield name, Use("sensor", f"sensors.{name}")
+        yield name, Use("sensor", f"sensors.{name}", safety.sensors[name].hazard)
     incumbent = safety.incumbent
     if isinstance(incumbent, ConstantController):
         yield from ((name, Use("controller", incumbent.kind)) for name in incumbent.values)
@@ -200,11 +200,16 @@ def _not_covered(plant: PlantSpec, safety: SafetySpec | None, signals: tuple[Sig
 
 def _uncovered_hazards(safety: SafetySpec, signals: tuple[SignalView, ...]) -> Iterator[Gap]:
     guarded = {
-        use.hazard for signal in signals for use in signal.uses if use.kind in {"limit", "interlock", "sequence"}
+        use.hazard
+        for signal in signals
+        for use in signal.uses
+        if use.kind in {"limit", "interlock", "sequence", "sensor"}
     }
     for name in safety.hazards:
         if name not in guarded:
-            yield Gap(f"hazards.{name}", f"no limit, no interlock and no sequence guards against the hazard {name}")
+            yield Gap(
+                f"hazards.{name}", f"no limit, interlock, sequence or sensor check guards against the hazard {name}"
+            )
     for limit in safety.limits:
         if limit.hazard is None:
             yield Gap(f"limits.{limit.id}", f"the limit {limit.id} names no hazard: nobody can tell why it is there")

@@ -85,11 +85,14 @@ class Sequence(Spec):
 class SensorIntegrity(Spec):
     """When a measurement is not to be believed. ``range`` defaults to the signal's own."""
 
+    added = frozenset({"hazard"})
+
     range: Range | None = None
     stale_after: Positive | None = None
     """Seconds."""
     frozen_after: Annotated[int, Field(ge=2)] | None = None
     """Steps with exactly the same value."""
+    hazard: str | None = None
 
 
 class ConstantController(Spec):

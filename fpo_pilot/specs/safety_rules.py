@@ -159,6 +159,7 @@ def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plan
 def _sensors(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
     known = measured_names(plant)
     for name, sensor in safety.sensors.items():
+        yield from _hazard(sensor.hazard, ("sensors", name), safety)
         if name not in known:
             yield unknown(("sensors", name), name, known, "a measured signal of the plant")
         if sensor.range is not None:
