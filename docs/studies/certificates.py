@@ -22,7 +22,7 @@ from fpo_pilot.specs import load_plant_spec, load_safety_spec
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent.parent / "safety" / "certificates"
 PICTURE = HERE / "certificate.svg"
-DRAWN, SIGNAL, LIMIT = "quad_tank_minus", "h1", "h1.high"
+DRAWN, SIGNAL, LIMIT = "cstr_late", "T", "T.high"
 
 
 def lines(language: str) -> list[str]:
@@ -94,7 +94,7 @@ def draw() -> None:
         axes.set_xlabel("minutes")
         axes.set_ylabel(f"{SIGNAL} [{plant.signals[SIGNAL].unit}]")
         axes.set_title(f"{DRAWN}: {worst.condition}, {worst.adversary}, seed {worst.seed}", loc="left")
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="best")
         FigureCanvasSVG(figure).print_svg(PICTURE, metadata={"Date": None, "Title": f"{DRAWN}: worst trajectory"})
 
 
