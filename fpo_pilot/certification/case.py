@@ -37,6 +37,7 @@ class Guard:
     """A rule of the safety spec, or a goal that is measured, and what shows that it works."""
 
     kind: str
+    """A key of :data:`fpo_pilot.certification.words.GUARDS`."""
     id: str
     evidence: tuple[Evidence, ...]
 
@@ -158,7 +159,7 @@ def _guards(name: str, safety: SafetySpec, evidence: _Evidence, *, tolerable: bo
     for limit in safety.limits:
         if limit.hazard == name:
             soft = limit.kind == "soft"
-            yield Guard(f"limit, {limit.kind}", limit.id, evidence.limit(limit.id, may_pass=soft and tolerable))
+            yield Guard(f"{limit.kind}_limit", limit.id, evidence.limit(limit.id, may_pass=soft and tolerable))
     for interlock in safety.interlocks:
         if interlock.hazard == name:
             yield Guard("interlock", interlock.id, evidence.campaign())
@@ -167,4 +168,4 @@ def _guards(name: str, safety: SafetySpec, evidence: _Evidence, *, tolerable: bo
             yield Guard("sequence", sequence.id, evidence.campaign())
     for signal, sensor in safety.sensors.items():
         if sensor.hazard == name:
-            yield Guard("sensor check", signal, evidence.sensor(signal))
+            yield Guard("sensor_check", signal, evidence.sensor(signal))

@@ -144,3 +144,12 @@ CASE: dict[str, Text] = {
     ),
 }
 """Of the safety case."""
+
+GUARDS: dict[str, Text] = {
+    "hard_limit": Text(en="hard limit", ja="絶対制限"),
+    "soft_limit": Text(en="soft limit", ja="管理制限"),
+    "interlock": Text(en="interlock", ja="インターロック"),
+    "sequence": Text(en="sequence", ja="シーケンス"),
+    "sensor_check": Text(en="sensor check", ja="センサ確認"),
+}
+"""Kinds of rules that guard against a hazard."""

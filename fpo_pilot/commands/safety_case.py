@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fpo_pilot.certification.case import Claim, SafetyCase, build_case
 from fpo_pilot.certification.record import read_record, status_of
-from fpo_pilot.certification.words import CASE
+from fpo_pilot.certification.words import CASE, GUARDS
 from fpo_pilot.commands.console import note, say, say_json
 from fpo_pilot.errors import CertificateError
 from fpo_pilot.logs.atomic import write_text_atomic
@@ -107,7 +107,7 @@ def _cells(claim: Claim, language: Language) -> tuple[str, ...]:
         str(claim.risk),
         claim.owner,
         ", ".join(claim.goals) or "-",
-        "<br>".join(f"{guard.kind} `{guard.id}`" for guard in claim.guards) or "-",
+        "<br>".join(f"{words_of(GUARDS[guard.kind], language)} `{guard.id}`" for guard in claim.guards) or "-",
         "<br>".join(evidence) or "-",
         supported,
     )

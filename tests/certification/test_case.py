@@ -18,7 +18,7 @@ from fpo_pilot.certification.case import SafetyCase, build_case
 from fpo_pilot.certification.conditions import campaign_conditions
 from fpo_pilot.certification.record import Record, write_record
 from fpo_pilot.certification.validate import Plan, validate
-from fpo_pilot.certification.words import CASE
+from fpo_pilot.certification.words import CASE, GUARDS
 from fpo_pilot.commands.safety_case import page
 from fpo_pilot.plants.plant import Plant
 
@@ -75,7 +75,7 @@ def test_every_claim_has_its_evidence_by_the_hash_of_the_certificate(certified: 
     assert limit.evidence[0].text.en.startswith(f"least margin {least:.3g} over")
     assert limit.evidence[0].sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     (sensor,) = by_hazard["H-2"].guards
-    assert sensor.kind == "sensor check"
+    assert sensor.kind == "sensor_check"
     assert sensor.evidence[0].text.en.startswith("0 of ")
     assert by_hazard["H-1"].risk == 15
     assert found.assumptions == record.assumptions
@@ -128,7 +128,9 @@ def test_both_languages_say_the_same(certified: tuple[Plant, Record, Path]) -> N
     assert len(english.splitlines()) == len(japanese.splitlines())
     assert "no safety instrumented function" in english
     assert "安全計装機能（SIF）の根拠ではなく" in japanese
-    assert all(text.ja != text.en for text in CASE.values())
+    assert all(text.ja != text.en for text in (*CASE.values(), *GUARDS.values()))
+    assert "hard limit `level.high`" in english
+    assert "絶対制限 `level.high`" in japanese
 
 
 def test_the_command_fails_a_plant_without_a_certificate_and_writes_both_pages(
