@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,10 @@ def test_a_run_folder_holds_the_mirror(tmp_path: Path) -> None:
     spec = FpoSpec(
         total_steps=64, num_envs=4, rollout_steps=8, evaluation_episodes=2, mirror=("y", "vy", "vy_set"), **SMALL
     )
-    train(load_plant("crane_twin"), spec, tmp_path / "run", seed=0)
+    plant = load_plant("crane_twin")
+    brief = plant.spec.timing.model_copy(update={"horizon": 10})
+    plant = dataclasses.replace(plant, spec=plant.spec.model_copy(update={"timing": brief}))
+    train(plant, spec, tmp_path / "run", seed=0)
     obs, noise = drawn(9, 8), drawn(9, 2, seed=3)
     left = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0])
     policy = load_policy(tmp_path / "run")
