@@ -28,6 +28,9 @@ def with_substeps(plant: Plant, count: int) -> Plant:
     return dataclasses.replace(plant, spec=plant.spec.model_copy(update={"dynamics": dynamics}))
 
 
+COARSE = with_substeps(FREE, 25)  # within 1e-3 kg and far closer in temperature, as tested below
+
+
 def one_step(substeps: int) -> Tensor:
     return with_substeps(FREE, substeps).step(rows(START), rows((1.5e4, 363.15, 340.0)))[0][0]
 
@@ -80,15 +83,80 @@ def test_dosing_at_once_trips_the_plant_and_freezes_it_at_the_limit() -> None:
     assert 382.15 < float(PLANT.outputs(state, rows(RECIPES[0]))) < 382.6
 
 
-def test_without_feed_the_heat_still_to_come_only_falls() -> None:
-    """What the fallback relies on: from a state near the limit, no feed and cold inlets lower the adiabatic temperature."""
-    state, action, last = rows(START), rows((0.0, 333.15, 333.15)), 382.1
+def safe_values() -> tuple[float, ...]:
+    safety = PLANT.safety
+    assert safety is not None
+    return tuple(float(safety.actions[name].fallback) for name in PLANT.action_names)
+
+
+def test_with_the_safe_values_the_heat_still_to_come_only_falls() -> None:
+    """What the fallback relies on: from a state near the limit, the declared safe values lower the adiabatic temperature."""
+    state, action, last = rows(START), rows(safe_values()), 382.1
     state[0, 1] = 1080.0  # Tad 381.99 K
     for _ in range(12):
         state, _ = FREE.step(state, action)
         now = float(FREE.outputs(state, action))
         assert now < last
         last = now
+
+
+def test_the_safe_values_can_be_held_from_any_moment_of_a_batch_whatever_the_rate_and_heat() -> None:
+    """From every twelfth step of the incumbent's batch, for the corners whose start is inside; colder coolant would trip."""
+    corners = corner_parameters(heat=(0.7, 1.0), rate=(0.7, 1.0, 1.3))
+    states, actions = incumbent_batch(corners)
+    state, held = torch.cat(states), torch.cat(actions)
+    targets = torch.cat(
+        (rows(safe_values()).expand(len(state), -1), rows((0.0, 333.15, 333.15)).expand(len(state), -1))
+    )
+    parameters = corners.repeat(2 * len(states), 1)
+    temperature, adiabatic = hold(state.repeat(2, 1), held.repeat(2, 1), targets, parameters)
+    safe, cold = temperature.split(len(state), dim=1)
+    assert float(safe.min()) > 353.15 + 2.0
+    assert float(safe.max()) < 373.15 - 4.0
+    assert float(adiabatic[:, : len(state)].max()) < 382.15
+    assert float(cold.min()) < 353.15
+
+
+def corner_parameters(heat: tuple[float, ...], rate: tuple[float, ...]) -> Tensor:
+    """Return the declared parameters ``[n, P]`` with these factors on the heat of reaction and on the rate constant."""
+    names, nominal = list(PLANT.parameter_names), rows(PLANT.nominal_parameters())
+    found = []
+    for factor in heat:
+        for other in rate:
+            one = nominal.clone()
+            one[:, names.index("heat_of_reaction")] *= factor
+            one[:, names.index("rate_constant")] *= other
+            found.append(one)
+    return torch.cat(found)
+
+
+def incumbent_batch(parameters: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Return state and applied action of every twelfth step by the incumbent, one row a parameter set, to the middle of a batch."""
+    low, high, speed = rows(PLANT.action_low), rows(PLANT.action_high), rows((3000.0, 5.0, 5.0))
+    state, applied = rows(START).repeat(len(parameters), 1), rows((0.0, 363.15, 363.15)).repeat(len(parameters), 1)
+    states, actions = [], []
+    for step in range(73):
+        warm = state[:, 3] - 363.15
+        feed = 6000 - 2000 * (FREE.outputs(state, applied, parameters=parameters)[:, 0] - 379.15)
+        asked = torch.stack((feed, 351 - 10 * warm, 345 - 10 * warm), dim=-1).clamp(low, high)
+        applied = applied + (asked - applied).clamp(-speed, speed)
+        state, _ = COARSE.step(state, applied, None, parameters)
+        if step % 12 == 0:
+            states.append(state)
+            actions.append(applied)
+    return states, actions
+
+
+def hold(state: Tensor, applied: Tensor, target: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return temperatures and adiabatic ones ``[100, B]`` of a hundred steps towards ``target``."""
+    speed = rows((3000.0, 5.0, 5.0))
+    temperatures, adiabatic = [], []
+    for _ in range(100):
+        applied = applied + (target - applied).clamp(-speed, speed)
+        state, _ = COARSE.step(state, applied, None, parameters)
+        temperatures.append(state[:, 3])
+        adiabatic.append(FREE.outputs(state, applied, parameters=parameters)[:, 0])
+    return torch.stack(temperatures), torch.stack(adiabatic)
 
 
 def test_the_valve_shuts_when_the_recipe_is_in() -> None:
