@@ -233,7 +233,7 @@ def hazard_table(run: Run, safety: SafetyView) -> Table:
                     unit = run.manifest.plant_spec.signals[limit.signal].unit
                     guards.append(say("safety.guard_margin", value=Number(margins[limit.id].value, unit)))
         guards += [
-            say("safety.guard_interlock", id=interlock.id, trip=interlock.trip_when)
+            say("safety.guard_interlock", id=interlock.id, trip=interlock.trip_text)
             for interlock in safety.interlocks
             if interlock.hazard == name
         ]

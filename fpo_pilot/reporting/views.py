@@ -110,12 +110,27 @@ class ActionLimitView(View):
     high: float
 
 
+class VoteView(View):
+    """Conditions of which some must hold."""
+
+    least: int
+    of: tuple[str, ...]
+
+
 class InterlockView(View):
     """A latched rule."""
 
     id: str
-    trip_when: str
+    trip_when: str | None = None
+    vote: VoteView | None = None
     hazard: str | None = None
+
+    @property
+    def trip_text(self) -> str:
+        """What trips it; n of m as engineers write it, 2oo3."""
+        if self.vote is None:
+            return self.trip_when or ""
+        return f"{self.vote.least}oo{len(self.vote.of)}: {'; '.join(self.vote.of)}"
 
 
 class SequenceView(View):

@@ -8,7 +8,7 @@ import torch
 
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.shields.box_rate import BoxRateShield
-from fpo_pilot.shields.conditions import Condition
+from fpo_pilot.shields.conditions import Ballot, Condition
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
 from fpo_pilot.shields.integrity import IntegrityShield, SensorCheck
@@ -130,7 +130,14 @@ def _sensors(safety: SafetySpec, plant_spec: PlantSpec, measured: Sequence[str])
 def _rule(rule: Interlock, plant_spec: PlantSpec, measured: Sequence[str], actions: Sequence[str]) -> InterlockRule:
     return InterlockRule(
         id=rule.id,
-        trip=_condition(f"interlocks.{rule.id}.trip_when", rule.trip_when, plant_spec, (*measured, *actions)),
+        trip=Ballot(
+            tuple(
+                _condition(f"interlocks.{rule.id}.{place}", text, plant_spec, (*measured, *actions))
+                for place, text in rule.trips.items()
+            ),
+            least=1 if rule.vote is None else rule.vote.least,
+            lost_trips=rule.vote is not None and rule.vote.lost == "trips",
+        ),
         reset=_condition(f"interlocks.{rule.id}.reset_when", rule.reset_when, plant_spec, (*measured, *actions)),
         samples=rule.samples,
         targets=tuple(rule.set.get(name) for name in actions),

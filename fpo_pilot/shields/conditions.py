@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fpo_pilot.errors import ShieldError
 from fpo_pilot.specs.expression import Expression, evaluate, robustness
 
 
@@ -84,3 +86,51 @@ class Condition:
             known,
             (margin if isinstance(margin, Tensor) else torch.full_like(like, float(margin))) / self.span,
         )
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """Conditions that vote, n of m; a single condition is 1 of 1.
+
+    A condition that cannot be judged abstains: of 2 of 3 with one reading lost, 2 of the other 2 trip. Until the known ones
+    decide, nobody knows; where ``lost_trips``, it counts as a vote to trip instead, and 1 of the other 2 is enough.
+
+    Args:
+        conditions: one for each redundant sensor.
+        least: votes that trip.
+        lost_trips: whether a condition that cannot be judged is a vote to trip.
+
+    Raises:
+        ShieldError: more votes are asked for than there are conditions, or none.
+    """
+
+    conditions: tuple[Condition, ...]
+    least: int = 1
+    lost_trips: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= len(self.conditions):
+            raise ShieldError(
+                f"vote: found {self.least} of {len(self.conditions)} conditions, expected at least one and at most all. "
+                "Correct `least`, or add conditions."
+            )
+
+    def judge(self, now: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Count the votes; as :meth:`Condition.judge`, with the margin of the condition that decides, the ``least``-th highest."""
+        judged = [condition.judge(now, before) for condition in self.conditions]
+        holding, known, excess = (torch.stack(part) for part in zip(*judged, strict=True))
+        if self.lost_trips and len(self.conditions) > 1:
+            holding = holding | ~known
+            excess, known = torch.where(known, excess, 0.0), torch.ones_like(known)
+        votes, open_votes = holding.sum(dim=0), (~known).sum(dim=0)
+        decided = (votes >= self.least) | (votes + open_votes < self.least)
+        lowest = torch.where(known, excess, math.inf)  # of one that is not known the worst is assumed
+        return votes >= self.least, decided, lowest.sort(dim=0, descending=True).values[self.least - 1]
+
+    def all_known(self, now: Sequence[Tensor]) -> Tensor:
+        """Return ``[B]`` bool: every signal that is read is finite."""
+        columns = sorted({column for condition in self.conditions for column in condition.columns})
+        known = torch.ones_like(now[0], dtype=torch.bool)
+        for column in columns:
+            known = known & now[column].isfinite()
+        return known

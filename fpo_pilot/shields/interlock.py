@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import ShieldError
-from fpo_pilot.shields.conditions import Condition
+from fpo_pilot.shields.conditions import Ballot, Condition
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.memory import Memory
 from fpo_pilot.shields.overrides import Overrides, Targets
@@ -23,14 +23,14 @@ class InterlockRule:
 
     Args:
         id: as in the safety spec.
-        trip: latches after it held in ``samples`` cycles in a row.
+        trip: a condition, or several that vote; latches after it held in ``samples`` cycles in a row.
         reset: a human may take the latch away while it holds.
         samples: cycles in a row.
         targets: for each of the A actions its value while latched, None where the interlock leaves it alone.
     """
 
     id: str
-    trip: Condition
+    trip: Ballot
     reset: Condition
     samples: int
     targets: Targets
@@ -39,8 +39,9 @@ class InterlockRule:
 class InterlockShield:
     """Sets actions to the targets of latched interlocks; the stage after it brings them there at the rate limit.
 
-    A condition whose signals are not finite cannot be judged: it neither counts toward a trip (the integrity shield answers for the
-    sensor) nor breaks the count, and it allows no reset. Where two latched interlocks set one action, the first of the file wins.
+    A vote that its known conditions do not decide, or a condition whose signals are not finite, cannot be judged: it neither counts
+    toward a trip (the integrity shield answers for the sensor) nor breaks the count, and it allows no reset. Where two latched
+    interlocks set one action, the first of the file wins.
     Reason: ``interlock:ID``, in every cycle from the trip to the reset.
     """
 
@@ -161,7 +162,7 @@ class InterlockShield:
             count = torch.where(known, torch.where(tripping, count + 1, 0), count)
             counts.append(count)
             trips.append(count >= rule.samples)
-            resets.append(calm & calm_known & known & ~tripping)
+            resets.append(calm & calm_known & rule.trip.all_known(columns) & ~tripping)
             margins.append(torch.where(known & ~excess.isnan(), -excess, -math.inf))
         self._memory.update(
             latched=self._memory["latched"] | torch.stack(trips, dim=-1),

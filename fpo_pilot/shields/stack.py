@@ -4,7 +4,7 @@ integrity → sequence → interlock → predictive or barrier → box and rate 
 rate. After it every stage is asked whether the final action keeps its promise, and the envelope is checked a second time by other code;
 where anything fails, the row gets the last resort: from the read-back toward the target of a latched interlock, else toward the declared
 safe values (the backup) where a stage knows a model, else toward what a sequence holds, else toward the fallback, by at most one rate. So
-an interlock beats every shield.
+an interlock beats every shield. What a person sets by hand comes after all stages: it is held to latched interlocks, box and rate only.
 """
 
 from __future__ import annotations
@@ -23,13 +23,24 @@ from fpo_pilot.shields.interlock import InterlockShield
 from fpo_pilot.shields.sequence import SequenceShield
 from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
+BINDING = frozenset({"envelope", "interlock", "box_rate"})
+"""Whose promises hold whoever asks: a person at the panel overrides every other stage (SAFETY.md 1.2)."""
+
+
+def manned(context: ShieldContext) -> Tensor:
+    """Return ``[B]`` bool: a person sets an actuator of the row; a value that is not finite sets nothing."""
+    if context.operator is None:
+        return torch.zeros(context.batch, dtype=torch.bool, device=context.previous.device)
+    return context.operator.isfinite().any(dim=-1)
+
 
 class ShieldStack:
     """Named stages, each a shield, run one after the other; the result is verified again.
 
     Reasons are those of the stages, and ``stage_failed:NAME`` (it raised, or returned what is not a number or not an action),
     ``reverify:NAME`` (the final action breaks the promise of that stage), ``reverify:envelope``. A row with one of these is infeasible,
-    and is counted in :attr:`infeasible_count`.
+    and is counted in :attr:`infeasible_count`. Where the context has an operator: ``operator:ACTION`` for what is set by hand, and
+    ``overridden:NAME`` for a stage whose promise that breaks.
     """
 
     promise = (
@@ -95,11 +106,12 @@ class ShieldStack:
             action = torch.where(failed[:, None], fallback, action)
             reasons[f"stage_failed:{name}"] = failed
             feasible = feasible & ~failed
+        action = self._by_hand(context, action)
         checks = self._verify(context, action)
-        certified = torch.stack([*checks.values()]).all(dim=0)
+        certified = self._certified(context, checks)
         action = torch.where(certified[:, None], action, self._last_resort(context, fallback))
-        reasons.update({f"reverify:{name}": ~kept for name, kept in checks.items()})
-        feasible = feasible & certified
+        reasons.update(self._reasons_of(context, checks))
+        feasible = (feasible if context.operator is None else feasible | manned(context)) & certified
         self._count(~feasible)
         margin = (
             torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
@@ -119,16 +131,20 @@ class ShieldStack:
         overridden = asked if self.sequence is None else self.sequence.override(asked)
         overridden = overridden if self.interlock is None else self.interlock.override(overridden)
         verdict = self._final(context, overridden)
-        certified = self.holds(context, verdict.action)
-        final = torch.where(certified[:, None], verdict.action, self._last_resort(context, fallback))
+        action = self._by_hand(context, verdict.action)
+        certified = self.holds(context, action)
+        final = torch.where(certified[:, None], action, self._last_resort(context, fallback))
         reasons = dict(verdict.reasons)
         if self.interlock is not None:
             reasons |= self.interlock.reasons
         return Verdict(final, reasons, verdict.margin, verdict.feasible & certified)
 
     def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
-        """Return ``[B]`` bool: whether ``action`` keeps the promises of all stages and of the envelope."""
-        return torch.stack([*self._verify(context, action).values()]).all(dim=0)
+        """Return ``[B]`` bool: whether ``action`` keeps the promises of all stages and of the envelope.
+
+        Of a row in which a person sets an actuator only those that a person cannot override are asked.
+        """
+        return self._certified(context, self._verify(context, action))
 
     @property
     def infeasible_count(self) -> Tensor:
@@ -202,6 +218,32 @@ class ShieldStack:
                 self.last_error = f"{name}: {type(error).__name__}: {error}"
                 checks[name] = torch.zeros_like(checks["envelope"])
         return checks
+
+    def _by_hand(self, context: ShieldContext, action: Tensor) -> Tensor:
+        """Return ``action`` with what a person sets, under latched interlocks, box and rate; other rows as they are."""
+        if context.operator is None:
+            return action
+        asked = torch.where(context.operator.isfinite(), context.operator.to(action.dtype), action)
+        held = asked if self.interlock is None else self.interlock.override(asked)
+        return torch.where(manned(context)[:, None], self._final(context, held).action, action)
+
+    def _certified(self, context: ShieldContext, checks: Mapping[str, Tensor]) -> Tensor:
+        """Return ``[B]`` bool: every check is passed that binds the row."""
+        if context.operator is None:
+            return torch.stack([*checks.values()]).all(dim=0)
+        free = manned(context)
+        return torch.stack([kept if name in BINDING else kept | free for name, kept in checks.items()]).all(dim=0)
+
+    def _reasons_of(self, context: ShieldContext, checks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name the checks that were not passed, and what a person set and overrode."""
+        if context.operator is None:
+            return {f"reverify:{name}": ~kept for name, kept in checks.items()}
+        free, by_hand = manned(context), context.operator.isfinite().unbind(dim=-1)
+        reasons = {f"operator:{name}": flag for name, flag in zip(self.envelope.names, by_hand, strict=True)}
+        for name, kept in checks.items():
+            overridden = free & ~kept if name not in BINDING else torch.zeros_like(kept)
+            reasons |= {f"reverify:{name}": ~kept & ~overridden, f"overridden:{name}": overridden}
+        return reasons
 
     def _last_resort(self, context: ShieldContext, fallback: Tensor) -> Tensor:
         held = fallback if self.sequence is None or self._has_backup else self.sequence.override(fallback)

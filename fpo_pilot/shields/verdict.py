@@ -52,6 +52,7 @@ class ShieldContext:
         fallback: ``[B, A]`` what the fallback controller asks for in this cycle; may be garbage, and is then not used.
         period: seconds between two cycles.
         incumbent: ``[B, A]`` what the controller in charge today asks for, where it is not the fallback.
+        operator: ``[B, A]`` what a person sets by hand, NaN where nobody does; it overrides all but interlocks, box and rate.
     """
 
     measurement: Tensor
@@ -61,13 +62,22 @@ class ShieldContext:
     fallback: Tensor
     period: float
     incumbent: Tensor | None = None
+    operator: Tensor | None = None
 
     @classmethod
     def read(
-        cls, source: Readings, *, fallback: Tensor, period: float, incumbent: Tensor | None = None
+        cls,
+        source: Readings,
+        *,
+        fallback: Tensor,
+        period: float,
+        incumbent: Tensor | None = None,
+        operator: Tensor | None = None,
     ) -> ShieldContext:
-        """Take what ``source`` reads now; ``fallback`` and ``incumbent`` are as in the class."""
-        return cls(source.measurement, source.quality, source.age, source.applied, fallback, period, incumbent)
+        """Take what ``source`` reads now; the others are as in the class."""
+        return cls(
+            source.measurement, source.quality, source.age, source.applied, fallback, period, incumbent, operator
+        )
 
     @property
     def batch(self) -> int:
@@ -84,6 +94,7 @@ class ShieldContext:
             self.fallback[index],
             self.period,
             None if self.incumbent is None else self.incumbent[index],
+            None if self.operator is None else self.operator[index],
         )
 
     def require(self, measured: int, actions: int, proposal: Tensor) -> None:
@@ -92,14 +103,16 @@ class ShieldContext:
         Raises:
             ShieldError: a shape is not the expected one.
         """
-        shapes = (
+        shapes = [
             ("context.measurement", self.measurement, (self.batch, measured)),
             ("context.quality", self.quality, (self.batch, measured)),
             ("context.age", self.age, (self.batch, measured)),
             ("context.previous", self.previous, (self.batch, actions)),
             ("context.fallback", self.fallback, (self.batch, actions)),
             ("proposal", proposal, (self.batch, actions)),
-        )
+        ]
+        if self.operator is not None:
+            shapes.append(("context.operator", self.operator, (self.batch, actions)))
         for where, tensor, expected in shapes:
             if tuple(tensor.shape) != expected:
                 raise ShieldError(

@@ -128,7 +128,11 @@ def _safety_uses(safety: SafetySpec) -> Iterator[tuple[str, Use]]:
         yield limit.signal, Use("limit", limit.id, limit.hazard)
     for interlock in safety.interlocks:
         use = Use("interlock", interlock.id, interlock.hazard)
-        names = (*names_in(interlock.trip_when), *names_in(interlock.reset_when), *interlock.set)
+        names = (
+            *(name for text in interlock.trips.values() for name in names_in(text)),
+            *names_in(interlock.reset_when),
+            *interlock.set,
+        )
         yield from ((name, use) for name in names)
     for sequence in safety.sequences:
         use = Use("sequence", sequence.id, sequence.hazard)

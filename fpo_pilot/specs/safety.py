@@ -44,16 +44,43 @@ class ActionLimit(Spec):
     """Safe value, the target of the fallback of kind ``value`` and of the last resort of every shield."""
 
 
+class Vote(Spec):
+    """n of m: trips when at least ``least`` of the conditions hold, one for each redundant sensor."""
+
+    least: Annotated[int, Field(ge=1)]
+    of: Annotated[tuple[str, ...], Field(min_length=2)]
+    lost: Literal["abstains", "trips"] = "abstains"
+    """What a condition does whose reading is no number: 2 of 3 becomes 2 of the other 2, or 1 of them."""
+
+
 class Interlock(Spec):
-    """A latched rule: trips when ``trip_when`` held for ``samples`` steps; a human resets if ``reset_when`` holds."""
+    """A latched rule: trips when ``trip_when``, or its ``vote``, held for ``samples`` steps; a human resets if ``reset_when`` holds."""
+
+    added = frozenset({"vote"})
 
     id: Identifier
-    trip_when: str
+    trip_when: str | None = None
+    vote: Vote | None = None
+    """In the place of ``trip_when``."""
     reset_when: str
     samples: Annotated[int, Field(ge=1)] = 1
     set: dict[Name, Finite]
     """Actions while latched."""
     hazard: str | None = None
+
+    @property
+    def trips(self) -> dict[str, str]:
+        """The conditions that are counted, by the place in which they stand: one, or those that vote."""
+        if self.vote is not None:
+            return {f"vote.of.{index}": text for index, text in enumerate(self.vote.of)}
+        return {} if self.trip_when is None else {"trip_when": self.trip_when}
+
+    @property
+    def trip_text(self) -> str:
+        """What trips it, for a reader."""
+        if self.vote is None:
+            return self.trip_when or ""
+        return f"{self.vote.least}oo{len(self.vote.of)}: {'; '.join(self.vote.of)}"
 
 
 class SequenceStep(Spec):

@@ -131,19 +131,14 @@ def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plan
     yield from _hazard(interlock.hazard, path, safety)
     units = signal_units(plant)
     readable = (*measured_names(plant), *names_of(plant, "action", "reference"))
-    faults: list[Finding] = []
-    for key in ("trip_when", "reset_when"):
-        text = getattr(interlock, key)
-        faults += expression_findings(text, (*path, key), units, condition=True)
-        faults += unobservable_findings(text, (*path, key), plant, readable)
+    faults = [*_trip_form(interlock, path)]
+    for place, text in (*interlock.trips.items(), ("reset_when", interlock.reset_when)):
+        here = (*path, *(int(part) if part.isdigit() else part for part in place.split(".")))
+        faults += expression_findings(text, here, units, condition=True)
+        faults += unobservable_findings(text, here, plant, readable)
     yield from faults
-    if not faults and can_both_hold(
-        parse(interlock.trip_when), parse(interlock.reset_when), units, plant.timing.period
-    ):
-        found = Words(f"{interlock.reset_when!r}, which can hold while {interlock.trip_when!r} holds")
-        yield Finding(
-            (*path, "reset_when"), found, "a condition on the safe side of the trip", "Leave a gap between the two."
-        )
+    if not faults:
+        yield from _reset_beside_trip(interlock, path, units, plant.timing.period)
     if not interlock.set:
         yield Finding((*path, "set"), NOTHING, "the actions while latched", "Add an action and its safe value.")
     for name, value in interlock.set.items():
@@ -154,6 +149,31 @@ def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plan
         if not limit.low <= value <= limit.high:
             expected = f"a value within the action's limits, {limit.low:g} to {limit.high:g}"
             yield Finding((*path, "set", name), value, expected, "Correct the value, or the limits of the action.")
+
+
+def _trip_form(interlock: Interlock, path: Path) -> Iterator[Finding]:
+    """One condition or a vote, and a vote that can be won."""
+    if (interlock.trip_when is None) == (interlock.vote is None):
+        found = NOTHING if interlock.vote is None else Words("`trip_when` and `vote`")
+        fix = "Add `trip_when:` with a condition, or `vote: {least: 2, of: [ … ]}`, not both."
+        yield Finding((*path, "trip_when"), found, "`trip_when` or `vote`", fix)
+    vote = interlock.vote
+    if vote is not None and vote.least > len(vote.of):
+        expected = f"at most {len(vote.of)}, the number of conditions"
+        yield Finding((*path, "vote", "least"), vote.least, expected, "It could never trip: lower it.")
+    if vote is not None:
+        yield from duplicate_findings(vote.of, (*path, "vote", "of"), None)
+
+
+def _reset_beside_trip(interlock: Interlock, path: Path, units: Mapping[str, str], period: float) -> Iterator[Finding]:
+    """The reset may hold beside conditions that vote, but not beside enough of them to trip."""
+    reset = parse(interlock.reset_when)
+    beside = [text for text in interlock.trips.values() if can_both_hold(parse(text), reset, units, period)]
+    if len(beside) >= (1 if interlock.vote is None else interlock.vote.least):
+        found = Words(f"{interlock.reset_when!r}, which can hold while {'; '.join(beside)!r} holds")
+        yield Finding(
+            (*path, "reset_when"), found, "a condition on the safe side of the trip", "Leave a gap between the two."
+        )
 
 
 def _sensors(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:

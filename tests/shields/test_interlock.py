@@ -11,7 +11,7 @@ import torch
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.shields import ShieldContext, ShieldStack, build_stack
-from fpo_pilot.specs.safety import Interlock
+from fpo_pilot.specs.safety import Interlock, Vote
 
 PLANT = load_plant("cstr_safety")
 HOT = Interlock(id="HOT", trip_when="T >= 345 K", reset_when="T < 335 K", samples=2, set={"Tc": 290.0})
@@ -140,3 +140,58 @@ def test_the_target_is_approached_at_the_rate_for_somebody_elses_action_too() ->
     verdict = shield.enforce(context, torch.tensor([[310.0]], dtype=torch.float64))  # the incumbent's wish
     assert verdict.action.item() == 297.0
     assert "interlock:HOT" in verdict.reasons_of(0)
+
+
+REDUNDANT = ("T >= 345 K", "T - 2 [K] >= 345 K", "Ca < 0.3 mol/L")
+
+
+def voting(least: int, lost: str = "abstains") -> ShieldStack:
+    vote = Vote(least=least, of=REDUNDANT, lost=lost)
+    return stack(Interlock(id="V", vote=vote, reset_when="T < 335 K and Ca > 0.5 mol/L", set={"Tc": 290.0}))
+
+
+@pytest.mark.parametrize(
+    ("least", "temperature", "ca", "trips"),
+    [
+        (1, 345.5, 0.87, True),
+        (2, 345.5, 0.87, False),
+        (2, 348.0, 0.87, True),
+        (2, 345.5, 0.2, True),
+        (3, 348.0, 0.87, False),
+        (3, 348.0, 0.2, True),
+    ],
+)
+def test_n_of_m_conditions_trip_and_fewer_do_not(least: int, temperature: float, ca: float, trips: bool) -> None:
+    shield = voting(least)
+    step(shield, temperature, ca=ca)
+    assert shield.interlock is not None
+    assert shield.interlock.latched.tolist() == [[trips]]
+
+
+@pytest.mark.parametrize(("lost", "trips"), [("abstains", False), ("trips", True)])
+def test_a_lost_reading_abstains_or_trips_as_declared(lost: str, trips: bool) -> None:
+    """Of 2 of 3 one condition holds and one has no reading."""
+    shield = voting(2, lost)
+    step(shield, 345.5, ca=math.nan)
+    assert shield.interlock is not None
+    assert shield.interlock.latched.tolist() == [[trips]]
+    step(shield, 348.0, ca=math.nan)  # two known votes decide, whatever the lost one would say
+    assert shield.interlock.latched.tolist() == [[True]]
+    step(shield, 324.0, ca=math.nan)
+    assert shield.reset_latch("operator").tolist() == [[False]]  # not while a reading is lost
+    step(shield, 324.0)
+    assert shield.reset_latch("operator").tolist() == [[True]]
+
+
+def test_the_margin_of_a_vote_is_that_of_the_condition_that_decides() -> None:
+    columns = [torch.tensor([value], dtype=torch.float64) for value in (0.87, 344.0, 300.0)]
+    shield = voting(2)
+    assert shield.interlock is not None
+    _, known, excess = shield.interlock.rules[0].trip.judge(columns, columns)
+    assert known.tolist() == [True]
+    assert excess.item() == pytest.approx(-3.0 / 140.0)  # T − 2 K ≥ 345 K is the second to trip; T spans 140 K
+
+
+def test_a_vote_that_cannot_be_won_is_refused() -> None:
+    with pytest.raises(ShieldError, match="found 4 of 3 conditions"):
+        voting(4)

@@ -25,7 +25,7 @@ from fpo_pilot.shields import (
     ShieldStack,
     UncertaintyPoints,
 )
-from fpo_pilot.shields.conditions import Condition
+from fpo_pilot.shields.conditions import Ballot, Condition
 from fpo_pilot.shields.model import Estimator, Lookahead, Model, StateSet
 from fpo_pilot.specs.expression import bind, parse
 from fpo_pilot.specs.safety import Limit, StateBounds
@@ -66,7 +66,9 @@ def stack_of(envelope: Envelope, layers: set[str], trip: float) -> ShieldStack:
             Condition.build(bind(parse(text), {"level": "1"}, 1.0), ("level", *envelope.names), (200.0,) * 4)
             for text in (f"level >= {trip:.3f}", f"level < {trip - 1.0:.3f}")
         ]
-        interlock = InterlockShield((InterlockRule("I", *condition, 1, target),), envelope, 1)
+        interlock = InterlockShield(
+            (InterlockRule("I", Ballot((condition[0],)), condition[1], 1, target),), envelope, 1
+        )
         stages.append(("interlock", interlock))
     if "predictive" in layers:
         model = Model(step, 1)
