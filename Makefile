@@ -50,6 +50,7 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/plants.py
 	$(BIN)/python docs/studies/identify.py
 	$(BIN)/python docs/studies/shields.py
+	$(BIN)/python docs/studies/behind.py
 	$(BIN)/python docs/studies/certificates.py
 
 clean:

@@ -60,7 +60,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _entries(term: ObservationTerm, actions: int) -> int:
     """Count the numbers that a term of the observation gives."""
-    if term.term in {"progress", "preview"}:
+    if term.term in {"progress", "preview", "shield_active"}:
         return 1
     return term.history * (actions if term.term == "previous_action" and term.of is None else 1)
 

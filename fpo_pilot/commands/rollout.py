@@ -117,7 +117,7 @@ def _deployment(run_dir: Path) -> Deployment:
         raise RolloutError(
             f"{path}: found no chosen deployment, expected one. Run `fpo-pilot evaluate {run_dir}` again."
         )
-    settings = {"noise_scale": chosen.noise_scale, "method": chosen.method, "steps": chosen.steps}
+    settings = chosen.model_dump(include={"noise_scale", "method", "steps", "candidates"})
     return TypeAdapter(Deployment).validate_python(settings)
 
 

@@ -41,7 +41,7 @@ class Actor(Protocol):
     """An arm in one evaluation: it keeps its own state for B episodes."""
 
     def propose(self, sight: Sight) -> Tensor:
-        """Return the proposal ``[B, A]`` in engineering units, before any shield."""
+        """Return the proposal ``[B, A]``, or candidates ``[B, K, A]``, in engineering units, before any shield."""
         ...
 
 

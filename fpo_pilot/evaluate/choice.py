@@ -47,6 +47,7 @@ def choose(arm: str, tried: Sequence[Tried], *, seed: int) -> ChosenDeployment:
         noise_scale=chosen.noise_scale,
         method=chosen.method,
         steps=chosen.steps,
+        candidates=chosen.candidates,
         chosen_from=tuple(_choice(one) for one in tried) if len(tried) > 1 else (),
         seed=seed,
         reason=_reason(tried, fewest, len(equal)),

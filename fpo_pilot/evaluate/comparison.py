@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.flow import Method
-from fpo_pilot.learn import load_policy, train
+from fpo_pilot.learn import Deployment, load_policy, train
 from fpo_pilot.learn.checkpoint import checkpoint_path
 from fpo_pilot.learn.interaction import Interaction, episode_returns
 from fpo_pilot.learn.metrics import read_rows
@@ -222,10 +222,14 @@ class _Uniform:
         share: torch.Tensor = torch.special.ndtr(noise)
         return 2.0 * share - 1.0
 
+    def modes(self) -> tuple[Deployment, ...]:
+        """Return the only way: one action a step."""
+        return (Deployment(noise_scale=1.0),)
+
 
 def random_return(loop: Interaction, seed: int) -> float:
     """Return the mean return of uniformly random actions over one episode of every environment."""
-    actor: Policy = _Uniform()  # type: ignore[assignment]  # of a policy only sample() is asked here
+    actor: Policy = _Uniform()  # type: ignore[assignment]  # of a policy no more is asked here
     returns, _ = episode_batch(loop, actor, (1.0,), seed + SCORING)
     return float(returns.mean())
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from fpo_pilot.evaluate.arms import Actor, Sight
 from fpo_pilot.evaluate.goals import GoalScores, GoalTally
 from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.shields.candidates import judge
 from fpo_pilot.shields.verdict import ShieldContext
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ def run_episodes(
         signals = simulation.signals()
         asked = incumbent.act(signals, applied) if incumbent is not None else None
         proposal = actor.propose(Sight(observation, signals, applied, step)).to(applied.dtype)
-        verdict = _judge(simulation, shield, proposal, applied, asked)
+        proposal, verdict = _judge(simulation, shield, proposal, applied, asked)
         action = proposal if verdict is None else verdict.action.to(applied.dtype)
-        recorder.before(simulation, step, asked, proposal, action)
-        transition = simulation.step(action)
         altered = torch.zeros_like(tally.running) if verdict is None else verdict.altered(proposal)
+        recorder.before(simulation, step, asked, proposal, action)
+        transition = simulation.step(action, altered)
         recorder.after(transition, altered, verdict)
         tally.add(transition, altered)
         observation = transition.observation
@@ -106,12 +107,15 @@ def run_episodes(
 
 def _judge(
     simulation: Simulation, shield: ShieldStack | None, proposal: Tensor, applied: Tensor, asked: Tensor | None
-) -> ShieldVerdict | None:
+) -> tuple[Tensor, ShieldVerdict | None]:
+    """Return what is proposed ``[B, A]``, of several candidates the one that the shield takes, and the verdict."""
     if shield is None:
-        return None
+        return (proposal if proposal.dim() == 2 else proposal[:, 0]), None
     fallback = torch.full_like(applied, torch.nan) if asked is None else asked.to(applied.dtype)
     period = simulation.plant.period
-    return shield(ShieldContext.read(simulation, fallback=fallback, period=period, incumbent=asked), proposal)
+    context = ShieldContext.read(simulation, fallback=fallback, period=period, incumbent=asked)
+    judged = judge(shield, context, proposal)
+    return judged.proposal, judged.verdict
 
 
 @dataclass

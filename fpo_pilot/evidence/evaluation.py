@@ -133,6 +133,7 @@ class ChosenDeployment(Record):
     noise_scale: float
     method: str
     steps: int
+    candidates: int = 1
     chosen_from: tuple[Choice, ...]
     seed: int
     """Seed of the episodes of the choice; the reported ones are others."""

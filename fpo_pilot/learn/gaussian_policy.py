@@ -128,4 +128,4 @@ class GaussianPolicy(nn.Module):
 
     def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
         """List the mean and the sampled policy; there is no sampler to choose."""
-        return (Deployment(noise_scale=0.0), Deployment(noise_scale=1.0))
+        return tuple(Deployment(scale, candidates=self.spec.candidates) for scale in (0.0, 1.0))

@@ -126,6 +126,11 @@ class GymLoop:
 
     def step(self, action: Tensor) -> Seen:
         """Map ``action`` ``[B, A]`` from [−1, 1] to the limits, cut it there, and act."""
+        if action.dim() != 2:
+            raise TrainingError(
+                f"candidates: found {action.shape[1]} for an environment of Gymnasium, expected 1: no shield stands before it "
+                "to choose. Leave `candidates` out."
+            )
         wanted = action.detach().numpy().astype(np.float64)
         cut = np.clip(wanted, -1.0, 1.0)
         scaled = self._low + (cut + 1.0) / 2.0 * (self._high - self._low)

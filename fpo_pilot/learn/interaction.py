@@ -19,6 +19,7 @@ from fpo_pilot.learn.policy import Policy, Trace
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.observations import mirror_signs
 from fpo_pilot.plants.simulation import Simulation
+from fpo_pilot.shields.candidates import judge
 from fpo_pilot.shields.verdict import Shield, ShieldContext
 
 
@@ -62,6 +63,8 @@ class Seen:
     """Whether the shield, or the limits, changed the proposal."""
     cost: Tensor
     """1 where a limit, soft or hard, is violated."""
+    index: Tensor | None = None
+    """Of several candidates, the one that was proposed."""
 
 
 class Interaction(Protocol):
@@ -104,7 +107,7 @@ class Interaction(Protocol):
         """Return what the controller of today would do now, ``[B, A]`` normalised; at most once before each step."""
 
     def step(self, action: Tensor) -> Seen:
-        """Act; where an episode ended, the next one begins."""
+        """Act by ``[B, A]``, or by one of candidates ``[B, K, A]``; where an episode ended, the next one begins."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that the next step depends on, but for the action."""
@@ -189,18 +192,21 @@ class Loop:
         return self.simulation.plant.to_normalised(self._incumbent()).to(torch.float32)
 
     def step(self, action: Tensor) -> Seen:
-        """Propose ``action`` ``[B, A]`` (normalised), and let the plants take what the shield makes of it."""
+        """Propose ``action`` ``[B, A]`` or candidates ``[B, K, A]`` (normalised), and let the plants take what the shield makes of it."""
         sim = self.simulation
         proposal = sim.plant.to_engineering(action.to(sim.dtype))
+        index: Tensor | None = None
         if self.shield is None:
+            proposal = proposal if proposal.dim() == 2 else proposal[:, 0]
             shielded = torch.minimum(torch.maximum(proposal, self._low), self._high)
             altered = (shielded != proposal).any(dim=-1)
         else:
             context = ShieldContext.read(sim, fallback=self._incumbent(), period=sim.plant.period)
-            verdict = self.shield(context, proposal)
-            shielded, altered = verdict.action, verdict.altered(proposal)
+            judged = judge(self.shield, context, proposal)
+            proposal, index, shielded = judged.proposal, judged.index, judged.verdict.action
+            altered = judged.verdict.altered(proposal)
         correction = ((shielded - proposal) / (self._high - self._low)).square().sum(dim=-1)
-        transition = sim.step(shielded)
+        transition = sim.step(shielded, altered)
         self._asked = None
         done = transition.terminated | transition.truncated
         self.incumbent.reset(sim.num_envs, done)
@@ -220,6 +226,7 @@ class Loop:
             penalty=self.correction_penalty * correction,
             altered=altered,
             cost=violated.to(transition.reward.dtype),
+            index=index,
         )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -247,13 +254,18 @@ def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def collect(
     loop: Interaction, policy: Policy, steps: int, reward_scale: float, generator: torch.Generator | None
 ) -> Rollout:
-    """Let ``policy`` act for ``steps`` steps; the normaliser stays as it is."""
+    """Let ``policy`` act for ``steps`` steps; the normaliser stays as it is. Of several candidates the one proposed is kept."""
+    candidates = candidates_of(policy)
     obs = loop.observation
     rows: dict[str, list[Tensor]] = {}
     traces: dict[str, list[Tensor]] = {}
     for _ in range(steps):
-        action, trace = policy.act(obs, generator)
-        seen = loop.step(action)
+        action, trace = policy.act(obs if candidates == 1 else obs.repeat_interleave(candidates, dim=0), generator)
+        if candidates == 1:
+            seen = loop.step(action)
+        else:
+            seen = loop.step(action.reshape(len(obs), candidates, -1))
+            action, trace = _proposed(seen.index, candidates, action, trace)
         row = {
             "obs": obs,
             "next_obs": seen.final_observation,
@@ -273,6 +285,18 @@ def collect(
         obs = seen.observation
     stacked = {name: torch.stack(values) for name, values in rows.items()}
     return Rollout(trace={name: torch.stack(values) for name, values in traces.items()}, **stacked)
+
+
+def candidates_of(policy: Policy) -> int:
+    """Return how many actions a policy samples in each step, for the shield to choose from."""
+    return max(mode.candidates for mode in policy.modes())
+
+
+def _proposed(index: Tensor | None, candidates: int, action: Tensor, trace: Trace) -> tuple[Tensor, Trace]:
+    """Return actions and traces of the candidates that were proposed; the first where no shield chose."""
+    rows = torch.arange(0, len(action), candidates, device=action.device)
+    chosen = rows if index is None else rows + index
+    return action[chosen], {name: value[chosen] for name, value in trace.items()}
 
 
 @torch.no_grad()
@@ -298,16 +322,21 @@ def episode_returns(
     Returns:
         Returns and the share of steps with a violated limit, ``[len(scales), B / len(scales)]`` each.
     """
-    count, each = loop.num_envs, loop.num_envs // len(scales)
+    count, each, candidates = loop.num_envs, loop.num_envs // len(scales), candidates_of(policy)
     scale = torch.tensor(scales, dtype=torch.float32, device=loop.device).repeat_interleave(each)[:, None]
     obs = loop.reset()
     total = torch.zeros(count, dtype=torch.float64, device=loop.device)
     violated, length = torch.zeros_like(total), torch.zeros_like(total)
     running = torch.ones(count, dtype=torch.bool, device=loop.device)
+
+    def _each(rows: Tensor) -> Tensor:
+        return rows if candidates == 1 else rows.repeat_interleave(candidates, dim=0)
+
     for _ in range(loop.horizon):
-        shape = (count, loop.action_size)
+        shape = (count * candidates, loop.action_size)
         noise = torch.randn(shape, generator=generator, device=loop.device, dtype=obs.dtype)
-        seen = loop.step(policy.sample(obs, noise, scale, method=method, steps=steps))
+        action = policy.sample(_each(obs), noise, _each(scale), method=method, steps=steps)
+        seen = loop.step(action if candidates == 1 else action.reshape(count, candidates, -1))
         total += torch.where(running, seen.reward.to(total.dtype), 0.0)
         violated += torch.where(running, seen.cost.to(total.dtype), 0.0)
         length += running

@@ -53,19 +53,22 @@ class Deployment:
     noise_scale: float = 0.0
     method: Method = "euler"
     steps: int = 10
+    candidates: int = 1
+    """Actions that are sampled in each step; the shield takes the first that it need not alter. Without noise they are one."""
 
     @property
     def label(self) -> str:
         """Short name for tables; of the sampler only what is unusual."""
         sampler = "" if (self.method, self.steps) == ("euler", 10) else f", {self.method} {self.steps}"
-        return f"noise {self.noise_scale:g}{sampler}"
+        several = f", {self.candidates} candidates" if self.candidates > 1 and self.noise_scale > 0.0 else ""
+        return f"noise {self.noise_scale:g}{sampler}{several}"
 
 
 class Acting(Protocol):
     """A policy as deployed."""
 
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
-        """Return normalised actions ``[B, A]`` for raw observations ``[B, O]``."""
+        """Return normalised actions ``[B, A]``, or candidates ``[B, K, A]``, for raw observations ``[B, O]``."""
         ...
 
 
@@ -129,10 +132,13 @@ class Deployed:
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
-        """Return normalised actions ``[B, A]`` for raw observations ``[B, O]``; the trace is empty.
+        """Return normalised actions ``[B, A]`` for raw observations ``[B, O]``, or candidates ``[B, K, A]``; the trace is empty.
 
         Noise is drawn also where its scale is 0, so that all modes use the same random numbers.
         """
-        noise = torch.randn(obs.shape[0], self._action_size, generator=generator, device=obs.device, dtype=obs.dtype)
         chosen = self.deployment
-        return self.policy.sample(obs, noise, chosen.noise_scale, method=chosen.method, steps=chosen.steps), {}
+        count = chosen.candidates if chosen.noise_scale > 0.0 else 1
+        seen = obs.repeat_interleave(count, dim=0) if count > 1 else obs
+        noise = torch.randn(seen.shape[0], self._action_size, generator=generator, device=obs.device, dtype=obs.dtype)
+        action = self.policy.sample(seen, noise, chosen.noise_scale, method=chosen.method, steps=chosen.steps)
+        return (action.reshape(obs.shape[0], count, -1) if count > 1 else action), {}

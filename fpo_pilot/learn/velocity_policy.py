@@ -38,7 +38,7 @@ def velocity_network(
 def velocity_modes(spec: FpoSpec | DppoSpec, method: Method, steps: int | None) -> tuple[Deployment, ...]:
     """List the noise scales to choose from; zero is not always best (several modes need noise)."""
     count = spec.flow_steps if steps is None else steps
-    return tuple(Deployment(noise_scale=scale, method=method, steps=count) for scale in NOISE_SCALES)
+    return tuple(Deployment(scale, method, count, spec.candidates) for scale in NOISE_SCALES)
 
 
 def velocity_imitation(

@@ -14,6 +14,8 @@ from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.references import reference_value
 from fpo_pilot.specs.plant import ObservationTerm
 
+_ALTERED = ("altered", "", 0)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -30,7 +32,8 @@ class ObservationLayout:
     """Where each entry of an observation comes from.
 
     Sources stand side by side: measurements, newest first, ``H·M``; applied actions, newest first, ``H·A``; and a row
-    of the table of what depends on time alone (zero, references, previews, progress).
+    of the table of what depends on time alone (zero, references, previews, progress); last, whether the shield altered
+    the proposal of the step before.
     """
 
     names: tuple[str, ...]
@@ -50,7 +53,9 @@ class ObservationLayout:
         return len(self.names)
 
 
-def build_observation(layout: ObservationLayout, measured: Tensor, applied: Tensor, step: Tensor) -> Tensor:
+def build_observation(
+    layout: ObservationLayout, measured: Tensor, applied: Tensor, step: Tensor, altered: Tensor | None = None
+) -> Tensor:
     """Compose the observation.
 
     Args:
@@ -58,12 +63,14 @@ def build_observation(layout: ObservationLayout, measured: Tensor, applied: Tens
         measured: ``[B, H, M]`` readings, newest first.
         applied: ``[B, H, A]`` applied actions, newest first, in engineering units.
         step: ``[B]`` step of the episode.
+        altered: ``[B]`` bool, the shield altered the last proposal; nowhere if None.
 
     Returns:
         ``[B, O]`` float32, each entry mapped from its scale to [−1, 1], unclipped.
     """
     known = layout.table.index_select(0, step.clamp(max=layout.table.shape[0] - 1))
-    sources = (*known.unbind(1), *measured.flatten(1).unbind(1), *applied.flatten(1).unbind(1))
+    flag = torch.zeros_like(known[:, 0]) if altered is None else altered.to(known.dtype)
+    sources = (*known.unbind(1), *measured.flatten(1).unbind(1), *applied.flatten(1).unbind(1), flag)
     values = torch.stack([sources[column] for column in layout.source], dim=1)
     if layout.minus is not None:
         values = values - torch.stack([sources[column] for column in layout.minus], dim=1)
@@ -88,6 +95,7 @@ def observation_layout(plant: Plant, *, device: torch.device, dtype: torch.dtype
         for back in range(history):
             for name in names:
                 columns[kind, name, back] = len(columns)
+    columns[_ALTERED] = len(columns)
     gains = [2.0 / (entry.scale[1] - entry.scale[0]) for entry in entries]
     offsets = [-1.0 - gain * entry.scale[0] for gain, entry in zip(gains, entries, strict=True)]
     rows = [[_timed_value(plant, key, step) for key in timed] for step in range(plant.horizon + 1)]
@@ -154,7 +162,7 @@ def _bound(plant: Plant, entry: Entry, *, lowest: bool) -> float:
 def _reach(plant: Plant, key: tuple[str, str, int] | None) -> tuple[float, float]:
     if key is None:
         return 0.0, 0.0
-    return (0.0, 1.0) if key[0] == "progress" else plant.spec.signals[key[1]].range
+    return (0.0, 1.0) if key[0] in {"progress", "altered"} else plant.spec.signals[key[1]].range
 
 
 def _timed_value(plant: Plant, key: tuple[str, str, int], step: int) -> float:
@@ -170,6 +178,8 @@ def _entries(plant: Plant, term: ObservationTerm) -> Iterator[Entry]:
     """Write a term of the spec out as entries."""
     if term.term == "progress":
         yield Entry("progress", ("progress", "", 0), term.scale or (0.0, 1.0))
+    elif term.term == "shield_active":
+        yield Entry("shield active", _ALTERED, term.scale or (0.0, 1.0))
     elif term.term == "preview":
         name = _known(plant, term.of, plant.reference_names, "preview")
         yield Entry(f"{name}[+{term.ahead}]", ("ahead", name, term.ahead), term.scale or _span(plant, name))

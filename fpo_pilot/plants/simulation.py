@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -177,8 +178,10 @@ class Simulation:
         return self._observe(self._memory)
 
     @torch.no_grad()
-    def step(self, action: Tensor) -> Transition:
+    def step(self, action: Tensor, altered: Tensor | None = None) -> Transition:
         """Apply ``action`` ``[B, A]``, in engineering units, for one period.
+
+        ``altered`` ``[B]`` bool tells where it is not what was asked for; it can be observed (``shield_active``), and does nothing else.
 
         The actuators take it as they can: within the range (and rate) of the signal; one that is sent a value that is
         not finite stays where it is. Limits of the safety spec are not applied here: that is the shields' work.
@@ -198,6 +201,8 @@ class Simulation:
         terminated = tripped if end is None else tripped | end.holds(values, previous, like)
         truncated = (before.step + 1 >= self.plant.horizon) & ~terminated
         after = self._remembered(before, state, outputs, (applied, sent), level, worth.reached, reward)
+        if altered is not None:
+            after = replace(after, altered=altered)
         final_observation = self._observe(after)
         observation = self._restart(after, terminated | truncated, final_observation)
         return Transition(
@@ -284,6 +289,7 @@ class Simulation:
             bias=sensors.bias,
             last=sensors.last,
             step=step,
+            altered=torch.zeros(size, dtype=torch.bool, device=self.device),
             active=self._disturbances.draw_active(size, self.generator),
             level=level,
             parameters=parameters,
@@ -331,6 +337,7 @@ class Simulation:
             bias=sensors.bias,
             last=sensors.last,
             step=step,
+            altered=torch.zeros_like(before.altered),
             active=before.active,
             level=level,
             parameters=before.parameters,
@@ -369,7 +376,7 @@ class Simulation:
         return torch.stack([both[:, column] for column in self._measured_columns], dim=1)
 
     def _observe(self, memory: Memory) -> Tensor:
-        return build_observation(self._layout, memory.measured, memory.applied, memory.step)
+        return build_observation(self._layout, memory.measured, memory.applied, memory.step, memory.altered)
 
     def _cost(self, tripped: Tensor, margins: Mapping[str, Tensor]) -> Tensor:
         violated = tripped

@@ -71,6 +71,7 @@ class Memory:
     bias: Tensor  # [B, M] or [B, 0]
     last: Tensor  # [B, M] or [B, 0]
     step: Tensor  # [B] int64
+    altered: Tensor  # [B] bool, the last proposal was not applied as it was
     active: Tensor  # [B, N] disturbances that happen
     level: Tensor  # [B, N] of drifting disturbances
     parameters: Tensor  # [B, P] or [B, 0]

@@ -15,7 +15,7 @@ from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.plants.transition import Transition
-from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack
+from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack, judge
 from fpo_pilot.specs.safety import SafetySpec
 
 PROPOSAL = "integrity.proposal"
@@ -84,8 +84,8 @@ class Cell:
         applied = simulation.applied
         asked = self.incumbent.act(simulation.signals(), applied)
         context = ShieldContext.read(simulation, fallback=asked, period=self.plant.period, incumbent=asked)
-        proposal = self._propose(observation, applied)
-        verdict = self.shield(context, proposal)
+        judged = judge(self.shield, context, self._propose(observation, applied))
+        verdict, proposal = judged.verdict, judged.proposal
         reasons, feasible, altered = verdict.reasons_of(0), bool(verdict.feasible), bool(verdict.altered(proposal))
         late = time.perf_counter() - started > self.plant.period
         sound = bool(proposal.isfinite().all())
@@ -96,7 +96,7 @@ class Cell:
         # What the policy asks for is compared, not what the shield made of it: a rate limit makes any policy look tame.
         distance = ((torch.clamp(proposal, self.low, self.high) - asked) / self.span).square().mean()
         reference = simulation.reference
-        transition = simulation.step(sent)
+        transition = simulation.step(sent, verdict.altered(proposal))
         return Cycle(
             incumbent=asked,
             proposed=proposal,
@@ -122,9 +122,10 @@ class Cell:
             return self.low + share * self.span
         try:
             action, _ = self.act(observation, self.generator)
-            if action.shape != like.shape:
+            if action.dim() not in (2, 3) or (action.shape[0], action.shape[-1]) != tuple(like.shape):
                 raise PolicyError(
-                    f"policy: found an action of shape {tuple(action.shape)}, expected {tuple(like.shape)}. Give one row a plant."
+                    f"policy: found an action of shape {tuple(action.shape)}, expected {tuple(like.shape)}, or candidates "
+                    "between the two. Give one row a plant."
                 )
             return self.plant.to_engineering(action.to(like.dtype))
         except Exception as problem:  # noqa: BLE001  # a policy may break in any way; the plant is driven on all the same

@@ -3,6 +3,7 @@
 from fpo_pilot.shields.barrier import BarrierShield
 from fpo_pilot.shields.box_rate import BoxRateShield
 from fpo_pilot.shields.build import action_signals, build_stack, measured_signals
+from fpo_pilot.shields.candidates import Judged, judge
 from fpo_pilot.shields.check import ShieldCheck, check_shield
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
@@ -25,6 +26,7 @@ __all__ = [
     "IntegrityShield",
     "InterlockRule",
     "InterlockShield",
+    "Judged",
     "ModelStages",
     "PredictiveShield",
     "SensorCheck",
@@ -41,6 +43,7 @@ __all__ = [
     "build_stack",
     "check_shield",
     "check_terminal_set",
+    "judge",
     "measured_signals",
     "project",
 ]

@@ -126,12 +126,13 @@ class ObservationTerm(Spec):
 
     ``signal``: the present measured value (``history`` > 1 stacks past values, newest first). ``setpoint_error``:
     measurement ``of`` minus its reference ``reference``. ``previous_action``: applied action (all, or ``of``).
-    ``preview``: the reference ``of``, ``ahead`` steps later. ``progress``: step / horizon. Each is mapped linearly from
+    ``preview``: the reference ``of``, ``ahead`` steps later. ``progress``: step / horizon. ``shield_active``: 1 where the
+    shield altered the proposal of the step before. Each is mapped linearly from
     ``scale`` (defaults to the signal's range; for an error to ± the span) to [−1, 1], unclipped.
     """
 
     signal: Name | None = None
-    term: Literal["setpoint_error", "previous_action", "preview", "progress"] | None = None
+    term: Literal["setpoint_error", "previous_action", "preview", "progress", "shield_active"] | None = None
     of: Name | None = None
     reference: Name | None = None
     ahead: Annotated[int, Field(ge=0)] = 1

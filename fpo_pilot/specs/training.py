@@ -51,7 +51,7 @@ class Cloning(Spec):
 class Common(Spec):
     """What every on-policy algorithm needs."""
 
-    added = frozenset({"mirror"})
+    added = frozenset({"mirror", "candidates"})
 
     schema_version: Literal[1] = 1
     total_steps: Count = 300_000
@@ -72,6 +72,8 @@ class Common(Spec):
     correction_penalty: NonNegative = 0.05
     """Subtracted from the reward as this times ‖(shielded − proposed)/span‖²; not part of the return."""
     shield_in_training: bool = True
+    candidates: Annotated[int, Field(ge=1, le=64)] = 1
+    """Actions that are sampled in each step, in training and in use; the first that the shield need not alter is proposed."""
     deployment_average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Decay, per update, of the running average of the weights that is evaluated and deployed; 0 for the last weights."""
     evaluation_every: Count = 10

@@ -6,7 +6,7 @@ import torch
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.evaluate.comparison import Budget, Job, curve_rows, finished, parse_variant, run_job, score, variant_spec
 from fpo_pilot.evaluate.samplers import sampler_report
-from fpo_pilot.learn import load_policy
+from fpo_pilot.learn import Deployment, load_policy
 from fpo_pilot.learn.task import PlantTask
 from fpo_pilot.plants.load import load_plant
 
@@ -72,6 +72,9 @@ def test_a_finished_job_is_scored_again_alike_and_not_trained_again(compared) ->
 
 class Aimed:
     """Goes up, the more surely the less noise: zero noise is the best."""
+
+    def modes(self):
+        return (Deployment(0.0), Deployment(1.0))
 
     def sample(self, obs, noise, scale, **_):
         return torch.stack((-obs[:, 0].sign(), torch.ones(len(obs))), dim=-1) + 3.0 * scale * noise

@@ -70,7 +70,7 @@ def test_it_overrides_the_fallback_of_a_lost_reading_and_says_so() -> None:
 
 
 def test_it_overrides_the_layer_that_looks_ahead_and_says_so() -> None:
-    hot, proposal = 338.0, 310.0
+    hot, proposal = 334.0, 310.0
     shield = stack(LATE)
     for _ in range(3):
         alone = ask(shield, hot, 300.0, None, proposal)
