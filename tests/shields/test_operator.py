@@ -85,6 +85,8 @@ def test_it_does_not_override_a_latched_interlock() -> None:
     for _ in range(3):
         verdict = ask(shield, 349.0, 300.0, 305.0)
     assert verdict.action.tolist() == [[297.0]]
+    assert not any(code.startswith(("reverify:", "overridden:")) for code in active(verdict))
+    assert shield.holds(context(349.0, 300.0, 305.0), torch.tensor([[303.0]], dtype=torch.float64)).tolist() == [False]
     assert any(code.startswith("interlock:") for code in active(verdict))
 
 
