@@ -39,6 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -o addopts= --import-mode=importlib --benchmark-only --benchmark-columns=min,median,stddev,rounds
 
 study: $(STAMP)
+	$(BIN)/python docs/studies/coverage.py
 	$(BIN)/python docs/studies/cstr.py
 	$(BIN)/python docs/studies/family.py
 	$(BIN)/python docs/studies/saddle.py

@@ -1,5 +1,18 @@
 """What an auditor recomputes: intervals, sequential tests and the verdicts of gates. numpy and scipy suffice."""
 
+from fpo_pilot.evidence.autocorrelation import (
+    block_length,
+    block_means,
+    integrated_autocorrelation_time,
+    neighbour_correlation,
+)
+from fpo_pilot.evidence.bounds import (
+    TailMean,
+    empirical_bernstein_lower,
+    hoeffding_lower,
+    student_lower,
+    tail_mean,
+)
 from fpo_pilot.evidence.comparison import (
     Profile,
     interquartile_mean,
@@ -33,14 +46,21 @@ __all__ = [
     "GateResult",
     "Interval",
     "Profile",
+    "TailMean",
     "betting_interval",
+    "block_length",
+    "block_means",
     "blocks_needed",
     "bootstrap_interval",
     "clean_episodes_for_one_look",
     "clopper_pearson",
     "clopper_pearson_upper",
+    "empirical_bernstein_lower",
+    "hoeffding_lower",
+    "integrated_autocorrelation_time",
     "interquartile_mean",
     "log_rate_e_value",
+    "neighbour_correlation",
     "non_inferiority_gate",
     "normalise",
     "paired_difference",
@@ -53,4 +73,6 @@ __all__ = [
     "rule_of_three",
     "stratified_bootstrap",
     "student_interval",
+    "student_lower",
+    "tail_mean",
 ]
