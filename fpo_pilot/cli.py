@@ -262,6 +262,24 @@ def identify(
 
 
 @app.command()
+def ingest(
+    files: Annotated[
+        list[Path], typer.Argument(help="Exports of a historian, .csv or .parquet; several are put in order.")
+    ],
+    plant: Annotated[str, typer.Option("--plant", help="Its plant.yaml (dynamics are not needed), or its name.")],
+    map_file: Annotated[
+        Path, typer.Option("--map", help="map.yaml: which column is which signal, its unit, time, quality.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="The new run folder.")] = None,
+    json: Json = False,
+) -> None:
+    """Take historical data in: a step log with reward and margins, and a report of what the data are worth."""
+    from fpo_pilot.commands.ingest import run_ingest
+
+    raise typer.Exit(run_ingest(files, plant, map_file, out=out, as_json=json))
+
+
+@app.command()
 def rollout(
     run: Run,
     inject: Annotated[

@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "tune",
     "identify",
+    "ingest",
 )
 
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from fpo_pilot.plants.plant import Plant
 from fpo_pilot.specs.expression import Expression, bind, evaluate, parse, robustness
 from fpo_pilot.specs.expression.tree import Delta, walk
-from fpo_pilot.specs.plant import Goal
+from fpo_pilot.specs.plant import Goal, PlantSpec
 from fpo_pilot.specs.safety import Limit
 
 Signals = Mapping[str, Tensor]
 """Values ``[B]`` of signals by name."""
+
+
+class Declared(Protocol):
+    """What is written down of a plant; no model of it is needed."""
+
+    @property
+    def spec(self) -> PlantSpec:
+        """Its spec."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Of its safety spec."""
 
 
 def _pairwise(tensor_version: Callable[[Tensor, Tensor], Tensor], side: str) -> Callable[[Any, Any], Any]:
@@ -75,10 +86,10 @@ class CompiledExpression:
         return _as_row(robustness(self.expression, values, previous, TORCH_FUNCTIONS), like)
 
 
-def compile_expression(plant: Plant, text: str) -> CompiledExpression:
+def compile_expression(plant: Declared, text: str) -> CompiledExpression:
     """Parse an expression and bind its numbers to the units of the plant's signals."""
     units = {name: signal.unit for name, signal in plant.spec.signals.items()}
-    return CompiledExpression(bind(parse(text), units, plant.period))
+    return CompiledExpression(bind(parse(text), units, plant.spec.timing.period))
 
 
 @dataclass(frozen=True)
@@ -112,12 +123,17 @@ class RewardModel:
         )
 
     @cached_property
+    def needed_names(self) -> frozenset[str]:
+        """Signals that the reward is computed from."""
+        return frozenset(name for term in self.terms for name in term.compiled.expression.names)
+
+    @cached_property
     def reach_goals(self) -> tuple[int, ...]:
         """Indices of the terms that remember whether their goal was reached."""
         return tuple(i for i, term in enumerate(self.terms) if term.goal is not None and term.goal.reach is not None)
 
 
-def reward_model(plant: Plant) -> RewardModel:
+def reward_model(plant: Declared) -> RewardModel:
     """Compile rewards or goals, key figures, the declared end and the limits of a plant."""
     spec = plant.spec
     terms = [Term(term.name, compile_expression(plant, term.expression), term.weight) for term in spec.reward]
@@ -208,7 +224,7 @@ def limit_margins(limits: tuple[Limit, ...], values: Signals) -> dict[str, Tenso
     return margins
 
 
-def _goal_term(plant: Plant, goal: Goal) -> Term:
+def _goal_term(plant: Declared, goal: Goal) -> Term:
     text = goal.avoid or goal.reach or goal.drive or goal.minimize or goal.maximize or ""
     compiled = compile_expression(plant, text)
     scale = goal.scale
@@ -217,7 +233,7 @@ def _goal_term(plant: Plant, goal: Goal) -> Term:
         low, high = plant.spec.signals[named[0]].range if named else (0.0, 1.0)
         scale = high - low
     sign = -1.0 if goal.minimize is not None else 1.0
-    return Term(goal.name, compiled, sign * goal.weight / plant.horizon, goal, scale)
+    return Term(goal.name, compiled, sign * goal.weight / plant.spec.timing.horizon, goal, scale)
 
 
 def _as_row(value: Any, like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fpo_pilot.errors import SpecError, SpecErrors, Words
 from fpo_pilot.specs.content import find_beside, find_plant, find_safety
 from fpo_pilot.specs.evaluation import EvaluationSpec
 from fpo_pilot.specs.findings import Finding, dotted
+from fpo_pilot.specs.ingestion import IngestionMap
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.repair import checked
 from fpo_pilot.specs.safety import SafetySpec
@@ -146,6 +147,23 @@ def load_evaluation_spec(plant: str | Path | PlantSpec) -> EvaluationSpec:
         return findings
 
     return _load(file, EvaluationSpec, convert, lambda evaluation: evaluation_findings(evaluation, spec))
+
+
+def load_ingestion_map(file: Path, plant: PlantSpec) -> IngestionMap:
+    """Load the map from an export to the signals of a plant.
+
+    Raises:
+        SpecErrors: all faults of the file.
+    """
+    from fpo_pilot.specs import quantities, tables
+    from fpo_pilot.specs.ingestion_rules import ingestion_findings
+
+    scale = tables.scale_of(plant)
+
+    def convert(data: Any) -> list[Finding]:
+        return list(quantities.convert_table(data, {"resampling.max_gap": quantities.duration}, scale))
+
+    return _load(file, IngestionMap, convert, lambda wanted: ingestion_findings(wanted, plant))
 
 
 def _load(

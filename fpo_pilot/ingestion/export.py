@@ -1,0 +1,217 @@
+"""Reads one file of a historian: text to numbers in the units of the plant, times to UTC, quality to good or bad.
+
+Nothing is guessed and nothing is dropped in silence: what cannot be read is refused with file, row and column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.tables import read_parquet
+from fpo_pilot.specs.findings import did_you_mean
+from fpo_pilot.specs.ingestion import IngestionMap, SignalColumn
+from fpo_pilot.specs.plant import PlantSpec
+from fpo_pilot.specs.units import convert_point, parse_unit
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Export:
+    """Samples of one file in the order of time, in the units of the plant.
+
+    Args:
+        path: of the file.
+        time: ``[n]`` nanoseconds since 1970, UTC, rising.
+        values: of each signal ``[n]``; NaN where there is no reading.
+        bad: of each signal ``[n]``, a reading of bad quality.
+        batch: ``[n]`` which part of the file a sample belongs to, counted from 0; all 0 without an episode column.
+        log_density: ``[n]`` of the logged actions, or None.
+    """
+
+    path: Path
+    time: npt.NDArray[np.int64]
+    values: dict[str, Floats]
+    bad: dict[str, Flags]
+    batch: npt.NDArray[np.int64]
+    log_density: Floats | None
+
+
+def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
+    """Read a CSV or Parquet file as ``wanted`` says.
+
+    Raises:
+        LogError: there is no such file, its encoding is another, a column is missing, a text is no number or no time, or a time
+            comes twice or goes back.
+    """
+    frame = _frame(path, wanted)
+    row = _Rows(path, wanted.skip_before + wanted.skip_after + 2 if path.suffix.lower() != ".parquet" else 1)
+    _require_columns(frame, wanted, path)
+    time = _times(frame[wanted.time.column], wanted, row)
+    values, bad = {}, {}
+    for name, entry in wanted.signals.items():
+        numbers = _numbers(frame[entry.column], entry.column, wanted, row)
+        values[name] = _converted(numbers, entry, plant.signals[name].unit)
+        bad[name] = _bad(frame, entry, wanted)
+    batch = np.zeros(len(time), np.int64)
+    if wanted.episodes.column is not None:
+        column = frame[wanted.episodes.column].astype(str).to_numpy()
+        batch = np.concatenate(([0], np.cumsum(column[1:] != column[:-1]))).astype(np.int64)
+    density = (
+        None if wanted.log_density is None else _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
+    )
+    return Export(path, time, values, bad, batch, density)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Says where a row stands."""
+
+    path: Path
+    first: int
+    """Line of the first row of data in the file, from 1."""
+
+    def error(self, index: int, column: str, found: str, expected: str) -> LogError:
+        return LogError(f"{self.path}: row {self.first + index}, column {column}: found {found}, expected {expected}")
+
+
+def _frame(path: Path, wanted: IngestionMap) -> pd.DataFrame:
+    if not path.is_file():
+        raise LogError(f"{path}: found no file, expected an export as .csv or .parquet. Correct the path.")
+    if path.suffix.lower() == ".parquet":
+        table: pd.DataFrame = read_parquet(path).to_pandas()
+        return table
+    skipped: Any = [
+        *range(wanted.skip_before),
+        *range(wanted.skip_before + 1, wanted.skip_before + 1 + wanted.skip_after),
+    ]
+    try:
+        frame = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            na_filter=False,
+            encoding=wanted.encoding,
+            sep=wanted.delimiter,
+            skiprows=skipped,
+            skipinitialspace=True,
+            index_col=False,
+        )
+    except UnicodeDecodeError as problem:
+        raise LogError(
+            f"{path}: found bytes that are no {wanted.encoding} (at byte {problem.start}), expected text in the encoding of the map. "
+            "Write `encoding: cp932` for Shift-JIS, or utf-8-sig for UTF-8 with a mark."
+        ) from problem
+    except (ValueError, OSError) as problem:
+        raise LogError(
+            f"{path}: found text that is no table ({problem}), expected lines of as many columns as the header has. "
+            "Look at `delimiter`, `skip_before` and `decimal` of the map."
+        ) from problem
+    if frame.empty:
+        raise LogError(f"{path}: found a header and no rows, expected samples. Export the period again.")
+    return frame.rename(columns=str.strip)
+
+
+def _require_columns(frame: pd.DataFrame, wanted: IngestionMap, path: Path) -> None:
+    present = tuple(str(name) for name in frame.columns)
+    twice = sorted({name for name in present if present.count(name) > 1})
+    if twice:
+        raise LogError(f"{path}: found two columns {twice[0]!r}, expected each name once. Rename one in the export.")
+    needed = [(f"signals.{name}.column", entry.column) for name, entry in wanted.signals.items()]
+    needed += [(f"signals.{n}.quality", e.quality) for n, e in wanted.signals.items() if e.quality is not None]
+    needed.append(("time.column", wanted.time.column))
+    needed += [("episodes.column", wanted.episodes.column)] if wanted.episodes.column is not None else []
+    needed += [("log_density", wanted.log_density)] if wanted.log_density is not None else []
+    for where, column in needed:
+        if column not in present:
+            shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
+            fix = did_you_mean(column, present, f"Correct `{where}` in the map, or `skip_before` and `delimiter`.")
+            raise LogError(f"{path}: found no column {column!r} (there are {shown}), expected it for {where}. {fix}")
+
+
+def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[np.int64]:
+    name = wanted.time.column
+    try:
+        parsed = pd.to_datetime(column, format=wanted.time.format or "ISO8601", errors="coerce")
+    except (ValueError, TypeError) as problem:
+        raise row.error(0, name, f"{column.iloc[0]!r} ({problem})", _time_words(wanted)) from problem
+    missing = np.flatnonzero(parsed.isna().to_numpy())
+    if len(missing):
+        raise row.error(int(missing[0]), name, repr(column.iloc[missing[0]]), _time_words(wanted))
+    if parsed.dt.tz is None:
+        parsed = _in_zone(parsed, wanted, row)
+    time = parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
+    step = np.diff(time)
+    wrong = np.flatnonzero(step <= 0)
+    if len(wrong):
+        index = int(wrong[0]) + 1
+        found = f"{column.iloc[index]} after {column.iloc[index - 1]}"
+        expected = (
+            "each time once: take one of the two rows out"
+            if step[index - 1] == 0
+            else "times that rise: sort the export, or part it where the clock was set back"
+        )
+        raise row.error(index, name, found, f"{expected} ({len(wrong)} such rows). Nothing was written.")
+    return np.asarray(time, np.int64)
+
+
+def _in_zone(parsed: pd.Series, wanted: IngestionMap, row: _Rows) -> pd.Series:
+    """Give local times their zone; an hour that comes twice, or never, in the night the clocks change is refused."""
+    located: pd.Series = parsed.dt.tz_localize(wanted.time.zone, ambiguous="NaT", nonexistent="NaT")
+    wrong = np.flatnonzero(located.isna().to_numpy())
+    if len(wrong):
+        index = int(wrong[0])
+        expected = f"a time that {wanted.time.zone} has exactly once: export in UTC, or with the offset in each time"
+        raise row.error(index, wanted.time.column, f"{parsed.iloc[index]}, when clocks are changed", f"{expected}.")
+    return located
+
+
+def _time_words(wanted: IngestionMap) -> str:
+    form = wanted.time.format
+    if form is None:
+        return "a time as in 2026-04-01T08:00:00. Give `time.format` in the map if it is written otherwise."
+    return f"a time as in `time.format`, {form!r}. Correct the format, or the row."
+
+
+def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> Floats:
+    if pd.api.types.is_numeric_dtype(column):
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    text = column.astype(str).str.strip()
+    empty = text.isin(wanted.missing).to_numpy()
+    plain = text.str.replace(",", ".", regex=False) if wanted.decimal == "," else text
+    numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
+    wrong = np.flatnonzero((np.isnan(numbers) | np.isinf(numbers)) & ~empty)
+    if len(wrong):
+        found = text.iloc[wrong[0]]
+        other = "," if wanted.decimal == "." else "."
+        fix = (
+            f"Write `decimal: '{other}'` in the map if that is a decimal sign."
+            if found.replace(other, "", 1).replace("-", "", 1).isdigit()
+            else "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
+        )
+        raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")
+    return numbers
+
+
+def _converted(numbers: Floats, entry: SignalColumn, unit: str) -> Floats:
+    """Convert linearly: every unit of one dimension is a line of another, with an offset for temperatures."""
+    if entry.unit is None or entry.unit == unit:
+        return numbers
+    given, wanted = parse_unit(entry.unit), parse_unit(unit)
+    zero, one = convert_point(0.0, given, wanted), convert_point(1.0, given, wanted)
+    return zero + (one - zero) * numbers
+
+
+def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap) -> Flags:
+    if entry.quality is None:
+        return np.zeros(len(frame), np.bool_)
+    codes = frame[entry.quality].astype(str).str.strip()
+    return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)

@@ -1,0 +1,78 @@
+"""What must hold in map.yaml, and between it and the plant."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo, available_timezones
+
+from fpo_pilot.errors import Words
+from fpo_pilot.specs.findings import Finding, did_you_mean
+from fpo_pilot.specs.ingestion import IngestionMap
+from fpo_pilot.specs.plant import PlantSpec
+from fpo_pilot.specs.plant_rules import NOTHING, duplicate_findings, measured_names, names_of, unknown
+from fpo_pilot.specs.units import UnitError, parse_unit, same_dimension
+
+
+def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:
+    """Find everything that is wrong with a map whose fields are sound one by one."""
+    if wanted.plant != plant.plant.id:
+        yield Finding(
+            ("plant",), wanted.plant, f"{plant.plant.id}, the id in plant.yaml", "Name the plant of this map."
+        )
+    yield from _reading(wanted)
+    yield from _signals(wanted, plant)
+    columns = [entry.column for entry in wanted.signals.values()]
+    yield from duplicate_findings([*columns, wanted.time.column], ("signals",), None)
+    if (wanted.behavior_density == "known") != (wanted.log_density is not None):
+        found = NOTHING if wanted.log_density is None else wanted.log_density
+        expected = "`log_density:` exactly where `behavior_density: known`"
+        yield Finding(("log_density",), found, expected, "Add the column, or say `behavior_density: none`.")
+
+
+def _reading(wanted: IngestionMap) -> Iterator[Finding]:
+    try:
+        codecs.lookup(wanted.encoding)
+    except LookupError:
+        expected = "the name of a text encoding"
+        yield Finding(("encoding",), wanted.encoding, expected, "Write utf-8, utf-8-sig, or cp932 for Shift-JIS.")
+    if wanted.delimiter == wanted.decimal:
+        expected = "another sign than `delimiter`"
+        yield Finding(("decimal",), wanted.decimal, expected, "With a decimal comma columns are usually parted by `;`.")
+    try:
+        ZoneInfo(wanted.time.zone)
+    except (ValueError, OSError, KeyError):
+        zones = tuple(sorted(available_timezones()))
+        fix = did_you_mean(wanted.time.zone, zones, "Write, for example, Asia/Tokyo or UTC.")
+        yield Finding(("time", "zone"), wanted.time.zone, "a time zone", fix)
+
+
+def _signals(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:
+    known = (*measured_names(plant), *names_of(plant, "action", "reference"))
+    for name, entry in wanted.signals.items():
+        path = ("signals", name)
+        if name not in known:
+            yield unknown(path, name, known, "a measured signal, an action or a reference")
+        elif entry.unit is not None:
+            yield from _unit(entry.unit, plant.signals[name].unit, (*path, "unit"))
+    for name in (*measured_names(plant), *names_of(plant, "action")):
+        if name not in wanted.signals:
+            what = "an action" if name in names_of(plant, "action") else "a measured signal"
+            fix = f"Add `{name}: {{column: …}}`; without it neither reward nor policy can be computed."
+            yield Finding(("signals", name), NOTHING, f"a column for {what} of the plant", fix)
+    for name in names_of(plant, "reference"):
+        schedule = plant.signals[name].schedule
+        if name not in wanted.signals and len(schedule) > 1:
+            found = Words(f"no column, and {len(schedule)} values in plant.yaml")
+            fix = f"Add `{name}: {{column: …}}`: a log does not follow the schedule of an exercise."
+            yield Finding(("signals", name), found, "the set point that was in force", fix)
+
+
+def _unit(text: str, wanted: str, path: tuple[str, ...]) -> Iterator[Finding]:
+    try:
+        unit = parse_unit(text)
+    except UnitError as error:
+        yield Finding(path, text, "a unit of measurement", error.fix)
+        return
+    if not same_dimension(unit, parse_unit(wanted)):
+        yield Finding(path, text, f"a unit that converts to {wanted}", "Correct the unit, or the column.")

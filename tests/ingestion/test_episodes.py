@@ -1,0 +1,142 @@
+"""An ingested episode is the one that the simulation logged; gaps cut, old readings are held, and ends are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion import Ingested, ingest, quality_report, read_export
+from fpo_pilot.ingestion.account import markdown, warnings
+from fpo_pilot.ingestion.declared import DeclaredPlant
+from fpo_pilot.specs import load_ingestion_map, load_plant_spec, load_safety_spec
+from fpo_pilot.specs.safety import Limit
+from tests.ingestion.conftest import MAP, PLANT
+
+SPEC = load_plant_spec(PLANT)
+SAFETY = load_safety_spec(PLANT, SPEC)
+DECLARED = DeclaredPlant(SPEC, SAFETY)
+
+
+def take(*paths, declared: DeclaredPlant = DECLARED) -> Ingested:
+    wanted = load_ingestion_map(paths[0][1], SPEC)
+    return ingest([read_export(path, wanted, SPEC) for path, _ in paths], wanted, declared)
+
+
+def test_readings_actions_rewards_and_margins_are_those_of_the_simulation(frame, write, logged) -> None:
+    found = take(write(frame))
+    columns = found.columns
+    assert (found.episodes, found.rows, found.gaps, found.no_reward) == (1, 60, (), ())
+    np.testing.assert_allclose(columns["obs.T"], logged["T"], rtol=1e-12)
+    np.testing.assert_allclose(columns["act.applied.Tc"], logged["Tc"], rtol=1e-12)
+    np.testing.assert_allclose(columns["ref.Ca_sp"], logged["Ca_sp"], rtol=1e-12)
+    np.testing.assert_allclose(columns["reward.total"], logged["reward"], rtol=1e-5, atol=1e-9)
+    for name in (key for key in logged if key.startswith("margin.")):
+        np.testing.assert_allclose(columns[name], logged[name], rtol=1e-9)
+    assert columns["step"].tolist() == list(range(60))
+    assert columns["truncated"].tolist() == [False] * 59 + [True]
+    assert columns["end_reason"][-1] == "horizon"
+    assert columns["act.incumbent.Tc"].tolist() == columns["act.applied.Tc"].tolist()
+
+
+def test_the_first_step_of_an_episode_has_no_change_of_action(frame, write) -> None:
+    """Cut at step 20: as in the simulation, nothing is known of the action before."""
+    whole = take(write(frame)).columns["reward.total"]
+    cut = take(write(frame, MAP + "episodes: {steps: 20}\n"))
+    assert cut.episodes == 3
+    assert cut.columns["episode_id"].tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    same = np.isclose(cut.columns["reward.total"], whole, rtol=1e-12)
+    assert not same[20]
+    assert same[21:40].all()
+
+
+def test_a_gap_cuts_and_is_named_and_a_short_one_is_held(frame, write) -> None:
+    short = frame.drop(index=[10])
+    found = take(write(short))
+    assert found.episodes == 1
+    assert found.columns["obs.T"][10] == found.columns["obs.T"][9]
+    long = frame.drop(index=range(10, 14))
+    found = take(write(long))
+    assert found.episodes == 2
+    assert [gap.seconds for gap in found.gaps] == [130.0]
+    assert found.columns["end_reason"][8] == "gap"
+    assert found.rows == 9 + 46  # the last row before a gap shows what came of the step before, and has none of its own
+
+
+def test_between_samples_readings_are_held_or_on_a_line_and_actions_always_held(frame, write) -> None:
+    sparse = frame.iloc[::2]
+    held = take(write(sparse)).columns
+    line = take(write(sparse, MAP + "resampling: {method: linear}\n")).columns
+    assert held["obs.T"][1] == held["obs.T"][0]
+    assert line["obs.T"][1] == pytest.approx((line["obs.T"][0] + line["obs.T"][2]) / 2, rel=1e-12)
+    assert line["act.applied.Tc"][1] == line["act.applied.Tc"][0]
+
+
+def test_bad_readings_are_held_while_they_are_young_and_then_missing(frame, write) -> None:
+    frame.loc[10:16, "反応器温度_状態"] = "異常"
+    columns = take(write(frame)).columns
+    assert columns["quality.T"][8:18].tolist() == [0, 0, 2, 2, 2, 1, 1, 1, 1, 0]
+    assert columns["obs.T"][12] == columns["obs.T"][9]
+    assert np.isnan(columns["obs.T"][13])
+    frame.loc[30, "反応器温度"] = "500"
+    assert take(write(frame)).columns["quality.T"][30] == 3
+
+
+def test_where_an_action_is_not_known_an_episode_ends(frame, write) -> None:
+    frame.loc[20:30, "ジャケット温度"] = ""
+    found = take(write(frame))
+    assert found.episodes == 2
+    assert np.isfinite(found.columns["act.applied.Tc"]).all()
+
+
+def test_a_hard_limit_ends_an_episode_as_a_trip(frame, write) -> None:
+    assert SAFETY is not None
+    hottest = np.array([float(value) for value in frame["反応器温度"]]) + 273.15
+    crossed = int(np.argmax(hottest > np.sort(hottest)[30]))
+    limit = Limit(id="T.trip", signal="T", high=float(np.sort(hottest)[30]), kind="hard")
+    found = take(write(frame), declared=DeclaredPlant(SPEC, SAFETY.model_copy(update={"limits": (limit,)})))
+    row = crossed - 1  # the step after which the reading is beyond the limit
+    assert found.columns["terminated"][row]
+    assert found.columns["end_reason"][row] == "trip"
+    assert found.columns["margin.T.trip"][row] < 0.0
+
+
+def test_files_are_put_in_order_and_may_not_overlap(frame, write) -> None:
+    late, early = write(frame.iloc[30:], name="b.csv"), write(frame.iloc[:31], name="a.csv")
+    with pytest.raises(LogError, match=r"b.csv: found samples from .* expected them after .*a.csv"):
+        take(late, early)
+    early = write(frame.iloc[:30], name="a.csv")
+    found = take(late, early)
+    assert found.episodes == 2
+    assert np.all(np.diff(found.columns["t"].astype(np.int64)) > 0)
+
+
+def test_nothing_long_enough_is_refused(frame, write) -> None:
+    with pytest.raises(LogError, match="found no episode of 100 steps"):
+        take(write(frame, MAP + "episodes: {at_least: 100}\n"))
+
+
+def test_the_report_names_what_is_worth_a_look_in_both_languages(frame, write) -> None:
+    frame.loc[5:40, "反応器濃度"] = frame.loc[5, "反応器濃度"]
+    frame.loc[45, "反応器温度"] = "500"
+    other = frame.copy()
+    other["日時"] = [text.replace("2026/04/01", "2026/04/02") for text in other["日時"]]
+    other["反応器温度"] = [repr(float(value) + 8.0) for value in other["反応器温度"]]
+    paths = [write(frame, name="a.csv"), write(other, name="b.csv")]
+    found = take(*paths)
+    report = quality_report(found, DECLARED, tuple(path for path, _ in paths), {"Tc": (290.0, 310.0)}, "none")
+    by_name = {one.signal: one for one in report.signals}
+    assert by_name["Ca"].longest_stuck == 36
+    assert by_name["T"].outside == pytest.approx(2 / report.rows)
+    assert report.episodes == 4  # a reading of 773 K is beyond the hard limit: each file ends an episode there
+    drift = {one.signal: one for one in report.drift}
+    assert drift["T"].distance > 0.2
+    assert drift["Tc"].distance == 0.0
+    pair = next(one for one in report.coverage if (one.measured, one.action) == ("T", "Tc"))
+    assert 0.0 < pair.visited < 0.5
+    english, japanese = warnings(report, "en"), warnings(report, "ja")
+    assert len(english) == len(japanese) >= 3
+    assert any("Ca: the same value for 36 steps" in line for line in english)
+    assert "importance sampling is off" in markdown(report, "en")
+    assert "重点サンプリング" in markdown(report, "ja")
+    assert markdown(report, "en").count("|") == markdown(report, "ja").count("|")

@@ -1,0 +1,120 @@
+"""What a historian writes, and what is refused with file, row and column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion import Export, read_export
+from fpo_pilot.specs import load_ingestion_map, load_plant_spec
+from tests.ingestion.conftest import MAP, PLANT
+
+SPEC = load_plant_spec(PLANT)
+
+
+def read(paths) -> Export:
+    path, mapped = paths
+    return read_export(path, load_ingestion_map(mapped, SPEC), SPEC)
+
+
+def test_shift_jis_japanese_names_local_time_and_other_units_are_read(frame, write, logged) -> None:
+    export = read(write(frame))
+    np.testing.assert_allclose(export.values["T"][:-1], logged["T"], rtol=1e-12)
+    np.testing.assert_allclose(export.values["Ca"][:-1], logged["Ca"], rtol=1e-12)
+    assert np.datetime64(int(export.time[0]), "ns") == np.datetime64("2026-03-31T23:00:00")  # 8:00 in Tokyo
+    assert set(np.diff(export.time)) == {26_000_000_000}
+    assert not export.bad["T"].any()
+
+
+def test_quality_codes_that_are_not_good_are_bad_and_named_texts_are_no_reading(frame, write) -> None:
+    frame.loc[3, "反応器温度_状態"] = "異常"
+    frame.loc[5, "反応器濃度"] = "----"
+    export = read(write(frame))
+    assert np.flatnonzero(export.bad["T"]).tolist() == [3]
+    assert np.flatnonzero(np.isnan(export.values["Ca"])).tolist() == [5]
+
+
+def test_lines_around_the_header_are_passed_over(frame, write) -> None:
+    path, mapped = write(frame, MAP + "skip_before: 2\nskip_after: 1\n")
+    head, *rows = path.read_text("cp932").splitlines()
+    path.write_text("\n".join(["工場 A", "2026 年 4 月", head, "-,mol/m3,degC,-,degC,-", *rows]), "cp932")
+    assert len(read((path, mapped)).time) == len(frame)
+
+
+def test_a_decimal_comma_is_read_where_it_is_declared_and_named_where_it_is_not(frame, write) -> None:
+    def comma(text: str) -> str:
+        return text.replace(".", ",") if text.replace(".", "").replace("-", "").isdigit() else text
+
+    european = frame.map(comma)
+    path, mapped = write(european)
+    path.write_text(european.to_csv(index=False, sep=";"), "cp932")
+    with pytest.raises(LogError, match=r"row 2, column 反応器濃度: found '.*,.*', expected a number .*decimal: ','"):
+        read((path, write_map(mapped, "delimiter: ;\n")))
+    export = read((path, write_map(mapped, "delimiter: ;\ndecimal: ','\n")))
+    assert export.values["Tc"][0] == pytest.approx(float(frame["ジャケット温度"][0]) + 273.15)
+
+
+def write_map(mapped, more: str):
+    mapped.write_text(MAP + more, encoding="utf-8")
+    return mapped
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "text", "message"),
+    [
+        (4, "日時", "2026/04/01 08:01:18", r"row 6, column 日時: found .* after .*, expected each time once"),
+        (4, "日時", "2026/04/01 07:59:00", r"row 6, column 日時: found .* after .*, expected times that rise: .*clock was set back"),
+        (4, "日時", "April 1st", r"row 6, column 日時: found 'April 1st', expected a time as in `time.format`"),
+        (7, "反応器温度", "warm", r"row 9, column 反応器温度: found 'warm', expected a number .*`missing:`"),
+        (7, "反応器温度", "inf", r"row 9, column 反応器温度: found 'inf'"),
+    ],
+)  # fmt: skip
+def test_a_broken_cell_is_refused_with_file_row_and_column(frame, write, row, column, text, message) -> None:
+    frame.loc[row, column] = text
+    with pytest.raises(LogError, match=rf"export.csv: {message}"):
+        read(write(frame))
+
+
+def test_an_hour_that_comes_twice_is_refused_and_utc_offsets_settle_it(frame, write) -> None:
+    few = frame.head(4).copy()
+    few["日時"] = ["2026/10/25 02:30:00", "2026/10/25 02:31:00", "2026/10/25 02:32:00", "2026/10/25 02:33:00"]
+    berlin = MAP.replace("Asia/Tokyo", "Europe/Berlin")
+    with pytest.raises(LogError, match=r"row 2, column 日時: found 2026-10-25 02:30:00, when clocks are changed"):
+        read(write(few, berlin))
+    few["日時"] = [f"2026-10-25T02:3{minute}:00+01:00" for minute in range(4)]
+    export = read(write(few, berlin.replace('format: "%Y/%m/%d %H:%M:%S", ', "")))
+    assert np.datetime64(int(export.time[0]), "ns") == np.datetime64("2026-10-25T01:30:00")
+
+
+def test_another_encoding_a_missing_column_and_a_doubled_one_are_refused(frame, write) -> None:
+    path, mapped = write(frame)
+    path.write_text(frame.to_csv(index=False), "utf-8")
+    with pytest.raises(LogError, match=r"that are no cp932|found no column"):
+        read((path, mapped))
+    with pytest.raises(LogError, match=r"found no column '反応器温度' .*signals.T.column. Did you mean"):
+        read(write(frame.rename(columns={"反応器温度": "反応器温度1"})))
+    with pytest.raises(LogError, match="found no file"):
+        read((path.with_name("nothing.csv"), mapped))
+    path, mapped = write(frame.head(0))
+    with pytest.raises(LogError, match="a header and no rows"):
+        read((path, mapped))
+
+
+def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_path) -> None:
+    path, mapped = write(frame)
+    typed = frame.assign(日時=pd.to_datetime(frame["日時"], format="%Y/%m/%d %H:%M:%S"))
+    for column in ("反応器濃度", "反応器温度", "ジャケット温度", "濃度設定値"):
+        typed[column] = typed[column].astype(float)
+    other = tmp_path / "export.parquet"
+    typed.to_parquet(other, index=False)
+    ours, theirs = read((path, mapped)), read((other, mapped))
+    assert ours.time.tolist() == theirs.time.tolist()
+    np.testing.assert_array_equal(ours.values["T"], theirs.values["T"])
+
+
+def test_a_batch_column_counts_changes(frame, write) -> None:
+    frame["バッチ"] = ["A"] * 10 + ["B"] * (len(frame) - 10)
+    export = read(write(frame, MAP + "episodes: {column: バッチ}\n"))
+    assert export.batch.tolist() == [0] * 10 + [1] * (len(frame) - 10)

@@ -1,0 +1,50 @@
+"""``fpo-pilot ingest`` from end to end: a run folder that verifies, and errors with exit code 2 that leave nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fpo_pilot.logs.reader import read_steps
+from tests.ingestion.conftest import frame, logged, write  # noqa: F401  # fixtures
+from tests.test_cli import call
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: call(monkeypatch, capfd, *words)
+
+
+def test_an_export_becomes_a_run_that_verifies(run, tmp_path, frame, write) -> None:  # noqa: F811
+    path, mapped = write(frame)
+    code, out, err = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/h")
+    assert code == 0, err
+    assert "60 steps, 1 episodes, 0 gaps" in out
+    table = read_steps(tmp_path / "runs" / "h", "history")
+    assert table.num_rows == 60
+    assert set(table["arm"].to_pylist()) == {"incumbent"}
+    assert (table.schema.metadata or {})[b"behavior_density"] == b"none"
+    facts = json.loads((tmp_path / "runs/h/ingestion.json").read_text())
+    assert facts["sources"][0]["name"] == "export.csv"
+    assert len(facts["sources"][0]["sha256"]) == 64
+    assert "データ品質" in (tmp_path / "runs/h/data_quality.ja.md").read_text("utf-8")
+    assert run("verify", "runs/h", "--deep")[0] == 0
+    again = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/h")
+    assert again[0] == 2
+    assert "History is never overwritten" in again[2]
+
+
+def test_a_broken_export_leaves_nothing_and_json_is_one_document(run, tmp_path, frame, write) -> None:  # noqa: F811
+    path, mapped = write(frame)
+    code, out, _ = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/j", "--json")
+    assert code == 0
+    assert json.loads(out)["rows"] == 60
+    frame.loc[4, "反応器温度"] = "warm"
+    path, mapped = write(frame)
+    code, _, err = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/k")
+    assert code == 2
+    assert "row 6, column 反応器温度" in err
+    assert not (tmp_path / "runs" / "k").exists()
