@@ -160,12 +160,19 @@ def evaluate(
         str, typer.Option("--sampler", help="euler, midpoint, heun, rk4 or adaptive; default: that of training.")
     ] = "",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that run cells side by side.")] = 1,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="Run cells on Ray: local, auto (after `ray start --head`), or an address.")
+    ] = "",
+    replay_id: Annotated[str, typer.Option("--replay", help="Fly one of the worst episodes again, by its id.")] = "",
     seed: Seed = 1000,
     json: Json = False,
 ) -> None:
     """Evaluate offline against hold, the incumbent, an oracle and other runs; same seeds for all."""
-    from fpo_pilot.commands.evaluate import run_evaluate
+    from fpo_pilot.commands.evaluate import replay, run_evaluate
 
+    if replay_id:
+        raise typer.Exit(replay(run, replay_id, as_json=json))
     raise typer.Exit(
         run_evaluate(
             run,
@@ -176,6 +183,8 @@ def evaluate(
             as_json=json,
             sampler=sampler,
             sampler_steps=steps,
+            processes=processes,
+            cluster=cluster,
         )
     )
 

@@ -16,8 +16,10 @@ from fpo_pilot.specs.load import GYM
 if TYPE_CHECKING:
     from fpo_pilot.evaluate import Evaluation
     from fpo_pilot.evaluate.arms import Sampler
+    from fpo_pilot.evaluate.harness import Runner
     from fpo_pilot.learn.policy import Policy
     from fpo_pilot.plants.plant import Plant
+    from fpo_pilot.specs.evaluation import EvaluationSpec
 
 ARM_NAMES = {"fpo": "flow"}
 """What an algorithm is called in a table, where that is not its name."""
@@ -33,10 +35,21 @@ def run_evaluate(
     as_json: bool,
     sampler: str = "",
     sampler_steps: int | None = None,
+    processes: int = 1,
+    cluster: str = "",
 ) -> int:
     """Evaluate ``run_dir`` and print the table; with ``gate`` the exit code is 1 unless the verdict is a pass."""
     chosen = read_sampler(sampler, sampler_steps)
-    evaluation = evaluate_run(run_dir, against, episodes=episodes, seed=seed, quiet=as_json, sampler=chosen)
+    evaluation = evaluate_run(
+        run_dir,
+        against,
+        episodes=episodes,
+        seed=seed,
+        quiet=as_json,
+        sampler=chosen,
+        processes=processes,
+        cluster=cluster,
+    )
     if as_json:
         say_json(evaluation.model_dump(mode="json"))
     else:
@@ -53,6 +66,8 @@ def evaluate_run(
     scenarios: Sequence[str] = (),
     quiet: bool = False,
     sampler: Sampler | None = None,
+    processes: int = 1,
+    cluster: str = "",
 ) -> Evaluation:
     """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``.
 
@@ -64,6 +79,8 @@ def evaluate_run(
         scenarios: names of those to run; all if none is named.
         quiet: show no progress.
         sampler: of flow policies, where it is not that of training.
+        processes: of this machine that run cells.
+        cluster: address of a Ray cluster that runs them; none if empty.
     """
     from fpo_pilot.evaluate import build_arms, evaluate
     from fpo_pilot.plants.load import load_plant
@@ -75,7 +92,7 @@ def evaluate_run(
             "judged against. Use `fpo-pilot samplers` or `fpo-pilot compare` for it."
         )
     plant = load_plant(name)
-    policies = _policies(plant, run_dir, against)
+    policies = load_policies(plant, run_dir, against)
     spec = load_evaluation_spec(plant.name)
     if episodes is not None:
         spec = spec.model_copy(update={"episodes": episodes})
@@ -84,6 +101,9 @@ def evaluate_run(
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
+    runner = _runner(
+        plant.name if name == plant.name else name, (run_dir, *against), spec, seed, sampler, processes, cluster
+    )
     with writing(run_dir, "evaluate", EVALUATION), progress("evaluate [%]", 100.0, quiet=quiet) as report:
         return evaluate(
             plant,
@@ -95,7 +115,73 @@ def evaluate_run(
             command=f"{command} --episodes {spec.episodes} --seed {seed}",
             comparison=[str(other) for other in against],
             sampler=sampler,
+            runner=runner,
         )
+
+
+def _runner(
+    plant: str,
+    runs: Sequence[Path],
+    spec: EvaluationSpec,
+    seed: int,
+    sampler: Sampler | None,
+    processes: int,
+    cluster: str,
+) -> Runner | None:
+    from fpo_pilot.commands.evaluate_workers import Recipe, cluster_runner, pool_runner
+
+    recipe = Recipe(
+        plant, str(Path.cwd()), tuple(str(path.resolve()) for path in runs), spec.model_dump_json(), seed, sampler
+    )
+    if cluster:
+        return cluster_runner(recipe, cluster)
+    return pool_runner(recipe, processes) if processes > 1 else None
+
+
+def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
+    """Fly one of the worst episodes again and print it; exit code 1 unless every number is as it was."""
+    from fpo_pilot.evaluate import Evaluation, build_arms
+    from fpo_pilot.evaluate.cells import Bench
+    from fpo_pilot.evaluate.harness import FILE, cells_of
+    from fpo_pilot.evaluate.worst import fly_again, read_worst, same_steps, trace
+    from fpo_pilot.plants.load import load_plant
+
+    kept = read_worst(run_dir)
+    worst = next((one for one in kept.episodes if one.id == episode_id), None)
+    if worst is None:
+        known = ", ".join(one.id for one in kept.episodes)
+        raise PolicyError(
+            f"--replay: found {episode_id!r}, expected one of {known}. They are in {run_dir / 'worst.json'}."
+        )
+    record = Evaluation.model_validate_json((run_dir / FILE).read_bytes())
+    plant = load_plant(Manifest.read(run_dir).plant)
+    spec = load_evaluation_spec(plant.name).model_copy(update={"episodes": record.episodes})
+    arms = build_arms(plant, load_policies(plant, run_dir, [Path(other) for other in record.comparison]))
+    chosen = record.deployment
+    sampler = None if chosen is None else read_sampler(chosen.method, chosen.steps)
+    bench = Bench(plant)
+    cell = next((c for c in cells_of(plant, arms, spec, record.seed, sampler)[1] if bench.key(c) == worst.cell), None)
+    if cell is None:
+        raise PolicyError(
+            f"{run_dir}: found code, specs or weights that are not those of the evaluation, expected the same. "
+            "Evaluate again, or check out what its manifest names."
+        )
+    found, before = fly_again(bench, cell, worst.episode), trace(run_dir, worst)
+    same = same_steps(found, before)
+    if as_json:
+        say_json({"id": worst.id, "identical": same, "steps": found.to_pylist()})
+    else:
+        names = [n for n in found.schema.names if n.startswith(("obs.", "act.proposed.", "act.applied."))] + [
+            "reward.total"
+        ]
+        rows = found.select(["step", *names]).to_pylist()
+        table(
+            f"{worst.id}: {worst.scenario}, return {worst.returned:.4g}, {worst.violations_hard} steps beyond a hard limit",
+            ("step", *names),
+            ([str(row["step"]), *(f"{row[n]:.4g}" if row[n] is not None else "–" for n in names)] for row in rows),
+        )
+        say("identical to what was written" if same else "NOT identical to what was written")
+    return 0 if same else 1
 
 
 def read_sampler(method: str, steps: int | None) -> Sampler | None:
@@ -116,7 +202,7 @@ def read_sampler(method: str, steps: int | None) -> Sampler | None:
     return Sampler(known, steps)
 
 
-def _policies(plant: Plant, run_dir: Path, against: Sequence[Path]) -> dict[str, Policy]:
+def load_policies(plant: Plant, run_dir: Path, against: Sequence[Path]) -> dict[str, Policy]:
     """Load the candidate first, then those to compare with; each under the name of its algorithm."""
     from fpo_pilot.learn import load_policy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
 from fpo_pilot.evaluate.oracle import NoPlan
 from fpo_pilot.evaluate.store import CellStore, CellTables
+from fpo_pilot.evaluate.worst import keep_worst
 from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
 from fpo_pilot.evidence.evaluation import (
     Candidate,
@@ -48,6 +49,8 @@ SMALL_BATCH = 1_024
 FILE = "evaluation.json"
 
 Progress = Callable[[float, str], None]
+Runner = Callable[[Sequence[int]], Iterable[tuple[int, str, CellTables | None]]]
+"""Runs the cells of these numbers in any order, and gives number, key and tables of each; None where there is no oracle."""
 
 
 def evaluate(
@@ -61,6 +64,7 @@ def evaluate(
     command: str = "",
     comparison: Sequence[str] = (),
     sampler: Sampler | None = None,
+    runner: Runner | None = None,
 ) -> Evaluation:
     """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
 
@@ -77,6 +81,7 @@ def evaluate(
         command: the command line, for the record.
         comparison: run folders of the policies that are compared with.
         sampler: of flow policies, where it is not that of training.
+        runner: runs cells elsewhere, such as in several processes; here, one after the other, if None. The files are the same.
 
     Returns:
         What is in evaluation.json.
@@ -84,11 +89,48 @@ def evaluate(
     _check_names(arms)
     run = _Run(plant, tuple(arms), spec, run_dir, seed, progress or (lambda done, text: None), sampler)
     with _few_threads(spec.episodes):
+        if runner is not None:
+            run.run_ahead(runner)
         evaluation = run.evaluation(command, tuple(comparison))
+        keep_worst(run.bench, [(done.cell, done.tables) for done in run.reported], evaluation.deployment, run_dir)
     write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
     run.store.clear()
     run.progress(1.0, "done")
     return evaluation
+
+
+def shields_of(plant: Plant) -> tuple[bool, ...]:
+    """Return whether the shield stands before the actuators: with it and without, where the plant has one."""
+    return (True, False) if plant.safety is not None else (False,)
+
+
+def modes_of(
+    arms: Sequence[Arm], spec: EvaluationSpec, sampler: Sampler | None
+) -> Mapping[str, tuple[Deployment, ...]]:
+    """Return the ways to deploy each policy."""
+    return {arm.name: deployments(arm.policy, spec.noise_scales, sampler) for arm in arms if arm.policy is not None}
+
+
+def cells_of(
+    plant: Plant, arms: Sequence[Arm], spec: EvaluationSpec, seed: int, sampler: Sampler | None
+) -> tuple[list[Cell], list[Cell]]:
+    """List the cells by which deployments are chosen, and those that are reported; the same wherever they are listed."""
+    shields, modes = shields_of(plant), modes_of(arms, spec, sampler)
+    choice = [
+        Cell(arm, scenario, shields[0], seed + CHOICE_SEED_OFFSET, spec.episodes, mode, purpose="choice")
+        for arm in arms
+        for mode in (modes.get(arm.name, ()) if len(modes.get(arm.name, ())) > 1 else ())
+        for scenario in spec.scenarios
+    ]
+    reported = [
+        Cell(arm, scenario, shield, seed, spec.episodes, mode, spec.log_episodes)
+        for scenario in spec.scenarios
+        for arm in arms
+        if arm.kind != "oracle" or spec.oracle
+        for mode in modes.get(arm.name, (None,))
+        for shield in shields
+    ]
+    return choice, reported
 
 
 @dataclass(frozen=True)
@@ -115,19 +157,24 @@ class _Run:
         self.plant, self.arms, self.spec, self.seed, self.progress = plant, arms, spec, seed, progress
         self.bench = Bench(plant)
         self.store = CellStore(run_dir, self.bench.step_schema)
-        self.shields = (True, False) if plant.safety is not None else (False,)
-        self.modes = {
-            arm.name: deployments(arm.policy, spec.noise_scales, sampler) for arm in arms if arm.policy is not None
-        }
+        self.shields = shields_of(plant)
+        self.modes = modes_of(arms, spec, sampler)
+        self.choice_cells, self.reported_cells = cells_of(plant, arms, spec, seed, sampler)
         self.skipped: list[Skipped] = []
+        self.reported: list[_Done] = []
 
     def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:
         """Run what is missing, and put everything together."""
-        choice_cells, reported_cells = list(self._choice_cells()), list(self._reported_cells())
+        choice_cells, reported_cells = self.choice_cells, self.reported_cells
+        if not self.spec.oracle:
+            for scenario in self.spec.scenarios:
+                for arm in (arm for arm in self.arms if arm.kind == "oracle"):
+                    self._skip(arm, scenario, "switched off in the evaluation spec")
         total = len(choice_cells) + len(reported_cells)
         chosen_from = [done for i, cell in enumerate(choice_cells) if (done := self._run(cell, i / total))]
         offset = len(choice_cells)
         reported = [done for i, cell in enumerate(reported_cells) if (done := self._run(cell, (offset + i) / total))]
+        self.reported = reported
         chosen = {name: self._choose(name, modes, chosen_from) for name, modes in self.modes.items()}
         candidate = next(iter(chosen.values()), None)
         self.store.finish([done.tables for done in reported], [done.tables for done in chosen_from])
@@ -149,36 +196,30 @@ class _Run:
             comparison=comparison,
         )
 
-    def _choice_cells(self) -> Iterator[Cell]:
-        for arm in self.arms:
-            modes = self.modes.get(arm.name, ())
-            for mode in modes if len(modes) > 1 else ():
-                for scenario in self.spec.scenarios:
-                    yield Cell(
-                        arm,
-                        scenario,
-                        self.shields[0],
-                        self.seed + CHOICE_SEED_OFFSET,
-                        self.spec.episodes,
-                        mode,
-                        purpose="choice",
-                    )
+    def run_ahead(self, runner: Runner) -> None:
+        """Let workers run what is missing; what they leave is taken over as that of an earlier call is."""
+        cells = [*self.choice_cells, *self.reported_cells]
+        keys = [self.bench.key(cell) for cell in cells]
+        missing = [i for i, cell in enumerate(cells) if self._stored(keys[i], cell) is None]
+        self.progress(1.0 - len(missing) / len(cells), f"{len(missing)} of {len(cells)} cells to run")
+        for done, (index, key, tables) in enumerate(runner(missing), start=1):
+            if key != keys[index]:
+                raise PolicyError(
+                    f"{cells[index].title}: found a worker with other code, specs or weights (key {key[:8]}, not {keys[index][:8]}), "
+                    "expected the same everywhere. Install one version on all machines, and let them see the same files."
+                )
+            if tables is not None:
+                self.store.put(key, tables)
+            self.progress(1.0 - (len(missing) - done) / len(cells), cells[index].title)
 
-    def _reported_cells(self) -> Iterator[Cell]:
-        for scenario in self.spec.scenarios:
-            for arm in self.arms:
-                if arm.kind == "oracle" and not self.spec.oracle:
-                    self._skip(arm, scenario, "switched off in the evaluation spec")
-                    continue
-                for mode in self.modes.get(arm.name, (None,)):
-                    for shield in self.shields:
-                        yield Cell(arm, scenario, shield, self.seed, self.spec.episodes, mode, self.spec.log_episodes)
+    def _stored(self, key: str, cell: Cell) -> CellTables | None:
+        return self.store.find(key, cell.episodes, cell.log_episodes)
 
     def _run(self, cell: Cell, fraction: float) -> _Done | None:
         """Take a cell from the store, or run it; None where there is no oracle."""
         self.progress(fraction, cell.title)
         key = self.bench.key(cell)
-        tables = self.store.find(key, cell.episodes, cell.log_episodes)
+        tables = self._stored(key, cell)
         if tables is None:
             ran = self.bench.run(cell)
             if isinstance(ran, NoPlan):

@@ -18,6 +18,8 @@ EVALUATION = (
     "episodes.parquet",
     "selection.parquet",
     "evaluation.partial/*",
+    "worst.json",
+    "worst.parquet",
     "steps/stage=offline/*",
 )
 SAMPLERS = ("samplers.parquet",)

@@ -1,0 +1,144 @@
+"""The worst episodes of an evaluation, with every step of them, and the way to fly one again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.evaluate.cells import Bench, Cell
+from fpo_pilot.evaluate.oracle import NoPlan
+from fpo_pilot.evaluate.store import CellTables
+from fpo_pilot.evidence.evaluation import ChosenDeployment
+from fpo_pilot.logs import write_json_atomic
+from fpo_pilot.logs.tables import read_parquet, write_table_atomic
+
+FILE, STEPS = "worst.json", "worst.parquet"
+KEPT = 10
+
+
+class Worst(BaseModel):
+    """One of the worst episodes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """By which it is flown again."""
+    cell: str
+    episode: int
+    arm: str
+    mode: str
+    scenario: str
+    returned: float
+    steps: int
+    violations_hard: int
+    end_reason: str | None
+
+
+class WorstOf(BaseModel):
+    """All that were kept, the worst first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    episodes: tuple[Worst, ...]
+
+
+def keep_worst(
+    bench: Bench, reported: Sequence[tuple[Cell, CellTables]], chosen: ChosenDeployment | None, run_dir: Path
+) -> None:
+    """Write the worst episodes of the candidate as deployed, behind the shield: those with most hard violations, then least return.
+
+    An episode whose steps were not logged is run again, with its whole cell: the seeds are the cell's.
+    """
+    own = {bench.key(cell): (cell, tables) for cell, tables in reported if _is_candidate(cell, chosen)}
+    kept = sorted(
+        (one for _, tables in own.values() for one in _episodes(tables)),
+        key=lambda one: (-one.violations_hard, one.returned, one.cell, one.episode),
+    )[:KEPT]
+    traces = [steps_of(bench, *own[one.cell], one.episode) for one in kept]
+    write_table_atomic(run_dir / STEPS, pa.concat_tables(traces) if traces else bench.step_schema.empty_table())
+    write_json_atomic(run_dir / FILE, WorstOf(episodes=tuple(kept)).model_dump(mode="json"))
+
+
+def steps_of(bench: Bench, cell: Cell, tables: CellTables, episode: int) -> pa.Table:
+    """Return every step of an episode: from the log, or by running the cell again."""
+    steps = tables.steps.filter(pc.equal(tables.steps["episode_id"], episode))
+    return steps if steps.num_rows else fly_again(bench, cell, episode)
+
+
+def fly_again(bench: Bench, cell: Cell, episode: int) -> pa.Table:
+    """Run the cell of an episode again, and return the steps of the episode."""
+    ran = bench.run(replace(cell, log_episodes=episode + 1))
+    if isinstance(ran, NoPlan):
+        return bench.step_schema.empty_table()
+    return ran.steps.filter(pc.equal(ran.steps["episode_id"], episode))
+
+
+def read_worst(run_dir: Path) -> WorstOf:
+    """Read what was kept.
+
+    Raises:
+        LogError: the run has none.
+    """
+    path = run_dir / FILE
+    if not path.exists():
+        raise LogError(f"{path}: found nothing, expected the worst episodes. Run `fpo-pilot evaluate {run_dir}` first.")
+    return WorstOf.model_validate_json(path.read_bytes())
+
+
+def trace(run_dir: Path, worst: Worst) -> pa.Table:
+    """Return the steps of a kept episode, as they were written."""
+    steps = read_parquet(run_dir / STEPS)
+    return steps.filter(
+        pc.and_(pc.equal(steps["cell"].cast(pa.string()), worst.cell), pc.equal(steps["episode_id"], worst.episode))
+    )
+
+
+def same_steps(first: pa.Table, second: pa.Table) -> bool:
+    """Tell whether two traces are the same to the bit, but for the number in their file; NaN is NaN."""
+    if first.num_rows != second.num_rows or first.schema.names != second.schema.names:
+        return False
+    return all(
+        _same(first[name].combine_chunks(), second[name].combine_chunks())
+        for name in first.schema.names
+        if name != "seq"
+    )
+
+
+def _same(first: pa.Array, second: pa.Array) -> bool:
+    if pa.types.is_dictionary(first.type):
+        first, second = first.cast(pa.string()), second.cast(pa.string())
+    if pa.types.is_floating(first.type):
+        known = first.is_null().equals(second.is_null())
+        ours, theirs = (values.to_numpy(zero_copy_only=False) for values in (first, second))
+        return bool(known and np.array_equal(ours, theirs, equal_nan=True))
+    return bool(first.equals(second))
+
+
+def _is_candidate(cell: Cell, chosen: ChosenDeployment | None) -> bool:
+    shielded = cell.shield or cell.arm.kind != "policy"
+    return chosen is not None and shielded and (cell.arm.name, cell.mode) == (chosen.arm, chosen.label)
+
+
+def _episodes(tables: CellTables) -> list[Worst]:
+    return [
+        Worst(
+            id=f"{row['cell'][:12]}-{row['episode_id']}",
+            cell=row["cell"],
+            episode=row["episode_id"],
+            arm=row["arm"],
+            mode=row["mode"],
+            scenario=row["scenario"],
+            returned=row["return"],
+            steps=row["steps"],
+            violations_hard=row["violations_hard"],
+            end_reason=row["end_reason"],
+        )
+        for row in tables.episodes.to_pylist()
+    ]
