@@ -360,6 +360,24 @@ def report(
 
 
 @app.command()
+def logs(
+    run: Run,
+    sql: Annotated[
+        str | None, typer.Option("--sql", help="One SELECT over `steps`, `episodes`, `events` … (extra `sql`).")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most rows to show.")] = 100,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="First make segments of rows that a crash left in a write-ahead log.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the tables of a run with rows and times, or ask them something in SQL; reads only. Needs no torch."""
+    from fpo_pilot.commands.logs import run_logs
+
+    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json))
+
+
+@app.command()
 def verify(
     run: Run,
     public_key: Annotated[
@@ -420,6 +438,14 @@ def main() -> None:
         app()
     except FpoPilotError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "gymnasium", "mujoco", "safetensors"):
+            raise
+        sys.stderr.write(
+            f"error: this command: found no {error.name}, expected the whole install; this one is for audits "
+            "(verify, report, logs). Run `pip install fpo-pilot`.\n"
+        )
         sys.exit(EXIT_BAD_INPUT)
 
 

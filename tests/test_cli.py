@@ -25,6 +25,8 @@ COMMANDS = (
     "tune",
     "identify",
     "ingest",
+    "verify",
+    "logs",
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fpo_pilot.logs.reader import read_steps
+from fpo_pilot.logs.writer import StepLog
 from tests.ingestion.conftest import frame, logged, write  # noqa: F401  # fixtures
 from tests.test_cli import call
 
@@ -48,3 +49,21 @@ def test_a_broken_export_leaves_nothing_and_json_is_one_document(run, tmp_path, 
     assert code == 2
     assert "row 6, column 反応器温度" in err
     assert not (tmp_path / "runs" / "k").exists()
+
+
+def test_what_a_killed_ingestion_left_is_not_taken_for_history(run, tmp_path, frame, write, monkeypatch) -> None:  # noqa: F811
+    path, mapped = write(frame)
+    words = ("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/h")
+
+    def killed(log: StepLog) -> None:
+        log.abandon()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(StepLog, "close", killed)
+        assert run(*words)[0] not in (0, 2)
+    assert not (tmp_path / "runs/h/manifest.json").exists()
+    code, _, err = run(*words)
+    assert code == 2
+    assert "found 60 rows of an ingestion that was cut short" in err
+    assert read_steps(tmp_path / "runs" / "h", "history").num_rows == 60

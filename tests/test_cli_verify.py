@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,42 @@ def test_every_command_that_writes_leaves_a_run_that_verifies(call, tmp_path) ->
     assert root_of(settled(read_ledger(run)[0])) in page.decode()  # an anchor outside of the folder
     assert call("report", str(run), "--json")[0] == 0
     assert (run / "report.en.html").read_bytes() == page  # though the ledger has grown by the first report
+    audited_without_torch(run)
+
+
+def audited_without_torch(run: Path) -> None:
+    """Verdicts are recomputed where torch, gymnasium and mujoco cannot be imported; a false one is found there."""
+    blocked = textwrap.dedent(
+        """
+        import sys
+        from importlib.machinery import PathFinder
+
+        class Audit:  # finds what is installed, but for what an audit does without
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                hidden = name.partition(".")[0] in ("torch", "gymnasium", "mujoco", "safetensors")
+                return None if hidden else PathFinder.find_spec(name, path, target)
+
+        sys.meta_path = [Audit if finder is PathFinder else finder for finder in sys.meta_path]
+        from fpo_pilot import cli
+        cli.main()
+        """
+    )
+
+    def audit(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", blocked, *words], capture_output=True, text=True, check=False)
+
+    assert audit("verify", str(run), "--deep").stdout.startswith("intact: ")
+    path = run / "evaluation.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["rows"][0]["return"]["mean"] += 1.0
+    path.write_text(json.dumps(document), "utf-8")
+    Ledger(run).enter([path])  # whoever can write the folder can enter it, too
+    done = audit("verify", str(run), "--deep", "--json")
+    assert done.returncode == 1
+    assert any("evaluation.json" in fault["where"] for fault in json.loads(done.stdout)["faults"])
+    done = audit("train", "jam_clear")
+    assert (done.returncode, "found no torch, expected the whole install" in done.stderr) == (2, True)
 
 
 def test_a_change_by_hand_is_told_and_never_entered_as_the_work_of_a_command(call, tmp_path) -> None:

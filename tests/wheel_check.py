@@ -67,6 +67,23 @@ def use(bin_folder: Path, folder: Path) -> None:
     run(str(bin_folder / "python"), "-c", made, cwd=folder)
 
 
+def audit(wheel: Path, folder: Path) -> None:
+    """Verify and report the demo's runs as an auditor does, in an environment without torch."""
+    venv.create(folder / "audit", with_pip=True)
+    python = str(folder / "audit" / "bin" / "python")
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    constraints = ("--constraint", str(ROOT / "constraints.txt"))
+    run(*pip, *constraints, "--requirement", str(ROOT / "requirements-audit.txt"), cwd=folder)
+    run(*pip, "--no-deps", str(wheel), cwd=folder)
+    for name in ("torch", "gymnasium", "mujoco"):
+        run(python, "-c", f"import {name}", cwd=folder, fine=(1,))
+    pilot = str(folder / "audit" / "bin" / "fpo-pilot")
+    for demo in (folder / "runs" / "demo").iterdir():
+        run(pilot, "verify", str(demo), "--deep", cwd=folder)
+        run(pilot, "report", str(demo), cwd=folder)
+        run(pilot, "logs", str(demo), cwd=folder)
+
+
 def main() -> None:
     """Build, install, use."""
     folder = Path(tempfile.mkdtemp(prefix="fpo-pilot-wheel-"))
@@ -78,6 +95,7 @@ def main() -> None:
         pip = (str(bin_folder / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         run(*pip, *constraints, str(wheel), cwd=folder)
         use(bin_folder, folder)
+        audit(wheel, folder)
         sys.stdout.write(f"wheel check: {wheel.name} installs and runs from an empty environment\n")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -56,6 +56,11 @@ def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: P
     with writing(folder, "ingest", COVERS):
         schema = step_schema(spec, safety)
         with StepLog(folder, STAGE, schema, metadata={"behavior_density": wanted.behavior_density}) as log:
+            if log.next_seq:
+                raise LogError(
+                    f"{folder}: found {log.next_seq} rows of an ingestion that was cut short, expected a new folder. "
+                    "Remove it, or name another: rows would be there twice."
+                )
             constant = {
                 "arm": "incumbent",
                 "authority": 0.0,

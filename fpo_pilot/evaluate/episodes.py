@@ -95,7 +95,7 @@ def run_episodes(
         proposal, verdict = _judge(simulation, shield, proposal, applied, asked)
         action = proposal if verdict is None else verdict.action.to(applied.dtype)
         altered = torch.zeros_like(tally.running) if verdict is None else verdict.altered(proposal)
-        recorder.before(simulation, step, asked, proposal, action)
+        recorder.before(simulation, asked, proposal, action)
         transition = simulation.step(action, altered)
         recorder.after(transition, altered, verdict)
         tally.add(transition, altered)
@@ -186,71 +186,89 @@ class _Tally:
 
 
 class _Recorder:
-    """Keeps the columns of the step log for the first episodes."""
+    """Keeps what the step log says of the first episodes: as tensors while they run, as columns in the end."""
 
     def __init__(self, plant: Plant, episodes: int) -> None:
         self.plant = plant
         self.episodes = episodes
-        self._steps: list[dict[str, Any]] = []
+        self._kept: dict[str, list[Tensor]] = {}
+        self._codes: list[tuple[str, ...]] = []
         self._span = np.array(plant.action_high) - np.array(plant.action_low)
 
-    def before(self, simulation: Simulation, step: int, asked: Tensor | None, proposal: Tensor, action: Tensor) -> None:
+    def before(self, simulation: Simulation, asked: Tensor | None, proposal: Tensor, action: Tensor) -> None:
         """Record what was known and decided, before the plant moves."""
         if self.episodes == 0:
             return
-        row: dict[str, Any] = {"step": np.full(self.episodes, step)}
-        measured = self._cut(simulation.measurement)
-        quality = self._cut(simulation.quality)
-        for column, name in enumerate(self.plant.measured_names):
-            row[f"obs.{name}"] = measured[:, column]
-            row[f"quality.{name}"] = quality[:, column]
-        reference = self._cut(simulation.reference)
-        for column, name in enumerate(self.plant.reference_names):
-            row[f"ref.{name}"] = reference[:, column]
-        vectors = {"proposed": proposal, "shielded": action, "incumbent": asked}
-        for vector, value in vectors.items():
-            if value is not None:
-                self._actions(row, vector, value)
-        with np.errstate(invalid="ignore"):
-            row["shield.delta"] = np.abs(self._cut(action - proposal) / self._span).max(axis=1)
-        self._steps.append(row)
+        vectors = {
+            "obs": simulation.measurement,
+            "quality": simulation.quality,
+            "ref": simulation.reference,
+            "act.proposed": proposal,
+            "act.shielded": action,
+        }
+        for name, value in vectors.items():
+            self._keep(name, value)
+        if asked is not None:
+            self._keep("act.incumbent", asked)
 
     def after(self, transition: Transition, altered: Tensor, verdict: ShieldVerdict | None) -> None:
         """Record what came of it."""
         if self.episodes == 0:
             return
-        row = self._steps[-1]
-        self._actions(row, "applied", transition.applied)
-        row["shield.active"] = self._cut(altered)
-        row["shield.reasons"] = [list(verdict.reasons_of(i)) if verdict else [] for i in range(self.episodes)]
-        row["reward.total"] = self._cut(transition.reward)
-        for name, value in transition.terms.items():
-            row[f"reward.{name}"] = self._cut(value)
-        for name, value in transition.margins.items():
-            row[f"margin.{name}"] = self._cut(value)
-        row["terminated"], row["truncated"] = self._cut(transition.terminated), self._cut(transition.truncated)
-        row["end_reason"] = end_reasons(row["terminated"], row["truncated"], self._cut(transition.tripped))
+        values = {
+            "act.applied": transition.applied,
+            "shield.active": altered,
+            "reward.total": transition.reward,
+            "terminated": transition.terminated,
+            "truncated": transition.truncated,
+            "tripped": transition.tripped,
+        }
+        values |= {f"reward.{name}": value for name, value in transition.terms.items()}
+        values |= {f"margin.{name}": value for name, value in transition.margins.items()}
+        for name, value in values.items():
+            self._keep(name, value)
+        codes = verdict.reasons if verdict is not None else {}
+        self._codes.append(tuple(codes))
+        self._keep(
+            "reasons", torch.stack(tuple(codes.values()), dim=1) if codes else altered.new_zeros(self.episodes, 0)
+        )
 
     def columns(self, lengths: Array) -> dict[str, Any]:
         """Return the columns, episode by episode, without what came after the end of each."""
-        if not self._steps:
+        if not self._kept:
             return {}
-        kept = [(step, episode) for episode in range(self.episodes) for step in range(int(lengths[episode]))]
-        names = self._steps[0].keys()
-        columns: dict[str, Any] = {name: [self._steps[s][name][e] for s, e in kept] for name in names}
-        columns["episode_id"] = np.array([episode for _, episode in kept])
-        nanoseconds = np.round(np.array([step for step, _ in kept]) * self.plant.period * 1e9).astype(np.int64)
-        columns["t"] = nanoseconds.astype("datetime64[ns]")
-        lists = ("shield.reasons", "end_reason")
-        return {name: value if name in lists else np.asarray(value) for name, value in columns.items()}
+        stacked = {
+            name: torch.stack(values, dim=1).detach() for name, values in self._kept.items()
+        }  # [E, T] or [E, T, width]
+        delta = (stacked["act.shielded"] - stacked["act.proposed"]).cpu().numpy()
+        tables = {name: value.cpu().numpy() for name, value in stacked.items()}
+        kept = np.arange(len(self._codes)) < np.asarray(lengths)[: self.episodes, None]  # [E, T]
+        columns: dict[str, Any] = {}
+        for name, table in tables.items():
+            if table.ndim == 2:
+                columns[name] = table[kept]
+            elif name != "reasons":
+                columns |= {f"{name}.{one}": table[..., i][kept] for i, one in enumerate(self._names_of(name))}
+        with np.errstate(invalid="ignore"):
+            columns["shield.delta"] = np.abs(delta / self._span).max(axis=2)[kept]
+        episode, step = np.nonzero(kept)
+        flags = tables["reasons"][kept].tolist()
+        columns["shield.reasons"] = [
+            [code for code, applies in zip(self._codes[at], row, strict=True) if applies]
+            for at, row in zip(step.tolist(), flags, strict=True)
+        ]
+        columns["end_reason"] = end_reasons(columns["terminated"], columns["truncated"], columns.pop("tripped"))
+        columns["episode_id"], columns["step"] = episode, step
+        columns["t"] = np.round(step * self.plant.period * 1e9).astype(np.int64).astype("datetime64[ns]")
+        return columns
 
-    def _actions(self, row: dict[str, Any], vector: str, value: Tensor) -> None:
-        cut = self._cut(value)
-        for column, name in enumerate(self.plant.action_names):
-            row[f"act.{vector}.{name}"] = cut[:, column]
+    def _names_of(self, vector: str) -> tuple[str, ...]:
+        if vector == "ref":
+            return self.plant.reference_names
+        return self.plant.measured_names if vector in ("obs", "quality") else self.plant.action_names
 
-    def _cut(self, value: Tensor) -> Array:
-        return value[: self.episodes].detach().cpu().numpy().copy()
+    def _keep(self, name: str, value: Tensor) -> None:
+        self._kept.setdefault(name, []).append(value[: self.episodes].clone())  # a plant may use its memory again
 
 
 def end_reasons(terminated: Array, truncated: Array, tripped: Array) -> list[str | None]:

@@ -53,9 +53,9 @@ class CellStore:
         return found if logged == min(log_episodes, episodes) else None
 
     def put(self, key: str, tables: CellTables) -> None:
-        """Keep a cell until the evaluation is finished; the episodes come last and make it complete."""
-        write_table_atomic(self.partial / f"{key}.steps.parquet", tables.steps)
-        write_table_atomic(self.partial / f"{key}.episodes.parquet", tables.episodes)
+        """Keep a cell until the evaluation is finished; one that a crash leaves in part is computed again."""
+        write_table_atomic(self.partial / f"{key}.steps.parquet", tables.steps, durable=False)
+        write_table_atomic(self.partial / f"{key}.episodes.parquet", tables.episodes, durable=False)
 
     def finish(self, reported: Sequence[CellTables], selection: Sequence[CellTables]) -> None:
         """Write episodes, selection and step log of the whole evaluation in the place of those of an earlier one."""

@@ -18,12 +18,17 @@ from typing import IO
 import pyarrow as pa
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.logs.protocol import reached
 
 TEMPORARY = ".tmp"
 
 
 def write_atomic(
-    path: Path, write: Callable[[IO[bytes]], object], check: Callable[[Path], object] | None = None
+    path: Path,
+    write: Callable[[IO[bytes]], object],
+    check: Callable[[Path], object] | None = None,
+    *,
+    durable: bool = True,
 ) -> None:
     """Write a file whole or not at all.
 
@@ -31,6 +36,7 @@ def write_atomic(
         path: where the file shall be; its folder is made when missing.
         write: writes the content to the open file.
         check: looks at the temporary file before it is moved, and raises if it is not as it should be.
+        durable: force it to the disk. What can be computed again, and is checked when it is read, need not wait for that.
 
     Raises:
         LogError: the disk, the content or the check failed; what was at ``path`` before is untouched.
@@ -41,11 +47,18 @@ def write_atomic(
         with temporary.open("wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            reached("file written")
+            if durable:
+                os.fsync(file.fileno())
+        reached("file synced")
         if check is not None:
             check(temporary)
+        reached("file checked")
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        reached("file moved")
+        if durable:
+            sync_folder(path.parent)
+        reached("folder synced")
     except (OSError, pa.ArrowException, ValueError) as problem:
         _remove(temporary)
         raise LogError(
@@ -75,7 +88,8 @@ def without_nan(value: object) -> object:
     return value
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to the disk which names a folder has."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -65,7 +65,7 @@ def _converted(kind: pa.DataType, value: Any, rows: int) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return _texts(kind, value, rows)
     if pa.types.is_list(kind):
-        return pa.array([None if item is None else list(item) for item in value], kind)
+        return pa.array(value, kind)
     return _numbers(kind, value, rows)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import dataset
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.tables import read_parquet
@@ -62,9 +64,38 @@ def read_steps(run_dir: Path, stage: str | None = None) -> pa.Table:
     wanted = stages(run_dir) if stage is None else (stage,)
     tables = [_checked(path) for one in wanted for path in _in_order(run_dir, one)]
     if not tables:
-        name = "a step log" if stage is None else f"a step log of stage {stage}"
-        raise LogError(f"{run_dir}: found no {name}, expected {name}. Run `fpo-pilot evaluate {run_dir}` first.")
+        raise _no_log(run_dir, stage)
     return pa.concat_tables(tables, promote_options="default")
+
+
+def steps_dataset(run_dir: Path, stage: str | None = None) -> dataset.Dataset:
+    """Open the step log for readers that take a part of it: columns, rows, or more of it than memory holds.
+
+    Page checksums are verified as pages are read. Columns that a segment lacks are null there.
+
+    Raises:
+        LogError: there is no log, or a segment is damaged or out of order.
+    """
+    wanted = stages(run_dir) if stage is None else (stage,)
+    paths = [path for one in wanted for path in _in_order(run_dir, one)]
+    if not paths:
+        raise _no_log(run_dir, stage)
+    return open_dataset(paths)
+
+
+def open_dataset(paths: Sequence[Path]) -> dataset.Dataset:
+    """Open Parquet files as one table, with their page checksums verified as they are read.
+
+    Raises:
+        LogError: a file is damaged, or its columns are of another type than those of the others.
+    """
+    checked = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = dataset.ParquetFileFormat(default_fragment_scan_options=checked)
+    try:
+        schema = pa.unify_schemas([pq.read_schema(path).remove_metadata() for path in paths])
+        return dataset.dataset([str(path) for path in paths], schema=schema, format=form)
+    except (OSError, pa.ArrowException) as problem:
+        raise _error(paths[0].parent, f"tables that cannot be read as one ({problem})") from problem
 
 
 def read_table(run_dir: Path, name: str) -> pa.Table:
@@ -105,6 +136,11 @@ def _checked(path: Path) -> pa.Table:
     if not np.array_equal(seq, np.arange(said.seq_first, said.seq_last + 1)):
         raise _error(path, f"sequence numbers that are not {said.seq_first} to {said.seq_last} without a gap")
     return table
+
+
+def _no_log(run_dir: Path, stage: str | None) -> LogError:
+    name = "a step log" if stage is None else f"a step log of stage {stage}"
+    return LogError(f"{run_dir}: found no {name}, expected {name}. Run `fpo-pilot evaluate {run_dir}` first.")
 
 
 def _error(path: Path, found: str) -> LogError:

@@ -19,8 +19,13 @@ ROW_GROUP = 131_072
 """Rows; large enough to compress, small enough to skip."""
 
 
-def write_table_atomic(path: Path, table: pa.Table) -> None:
+def write_table_atomic(path: Path, table: pa.Table, *, durable: bool = True) -> None:
     """Write ``table`` to ``path`` as Parquet, whole or not at all.
+
+    Args:
+        path: where the file shall be.
+        table: what it shall hold.
+        durable: force it to the disk, as in :func:`fpo_pilot.logs.atomic.write_atomic`.
 
     Raises:
         LogError: it could not be written, or did not read back with as many rows.
@@ -44,7 +49,7 @@ def write_table_atomic(path: Path, table: pa.Table) -> None:
         if rows != table.num_rows:
             raise ValueError(f"{rows} rows read back of {table.num_rows}")
 
-    write_atomic(path, write, check)
+    write_atomic(path, write, check, durable=durable)
 
 
 def append_rows(path: Path, rows: pa.Table) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.keys import Attestation, attestations, read_attestation, signed_by
 from fpo_pilot.logs.ledger import FILE, Record, current, file_hash, files_of, interrupted, read_ledger, root_of
+from fpo_pilot.logs.recovery import read_wal
+from fpo_pilot.logs.wal import ENDING, FOLDER
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ def verify_run(
     present = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
     for name, path in present.items():
         record = known.get(name)
+        if path.name.endswith(ENDING) and path.parent.name == FOLDER:
+            faults.append(_wal_fault(name, path))
         if record is None:
             faults.append(
                 Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
@@ -106,18 +111,33 @@ def _ledger_fault(problem: str) -> Fault:
     return Fault(Path(where).name, found, "the ledger as it was written; lines from here on say nothing")
 
 
+def _wal_fault(name: str, path: Path) -> Fault:
+    """Rows that are in no segment: a writer is at work, or one did not come to its end."""
+    try:
+        found = f"{read_wal(path).rows} rows that are in no segment"
+    except LogError:
+        found = "a write-ahead log that cannot be read"
+    return Fault(name, found, "none once a log is closed: `fpo-pilot logs RUN --recover` makes a segment of them")
+
+
 def _page_faults(name: str, path: Path) -> list[Fault]:
     """Read a table whole; check that its rows are as many, and numbered, as its footer says."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            plain = file.schema_arrow.metadata or {}
+            counted = b"seq_first" in plain and "seq" in file.schema_arrow.names
+            numbers = [np.empty(0, np.int64)]
+            for group in range(file.num_row_groups):  # one after the other: the table need not fit into memory
+                table = file.read_row_group(
+                    group, use_threads=False
+                )  # a thread for each column costs more than it saves
+                numbers += [table["seq"].to_numpy()] if counted else []
     except (OSError, pa.ArrowException) as problem:
         return [Fault(name, f"a page that cannot be read ({str(problem).splitlines()[0]})", "sound pages")]
-    plain = table.schema.metadata or {}
-    if b"seq_first" not in plain or "seq" not in table.schema.names:
+    if not counted:
         return []
     first, last = int(plain[b"seq_first"]), int(plain[b"seq_last"])
-    numbers = table["seq"].to_numpy()
-    if len(numbers) != last - first + 1 or (numbers != range(first, last + 1)).any():
+    if not np.array_equal(np.concatenate(numbers), np.arange(first, last + 1)):
         return [Fault(name, "rows whose seq has a gap", f"{first} to {last} without one")]
     return []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from fpo_pilot.errors import FpoPilotError, LogError
 from fpo_pilot.logs.ledger import Ledger, files_of, interrupted, is_covered
+from fpo_pilot.logs.lock import Lock
+from fpo_pilot.logs.recovery import Recovered, recover_all
 
 LOCK = "writing.lock.tmp"
 """Its name keeps it out of the ledger."""
@@ -22,24 +23,32 @@ EVALUATION = (
     "worst.parquet",
     "steps/stage=offline/*",
 )
+RECOVERY = "recovery"
+"""In the ledger: that rows of a write-ahead log became segments."""
 SAMPLERS = ("samplers.parquet",)
-ROLLOUT = ("rollout.json", "events.parquet", "blocks.parquet", "steps/stage=*", "earlier/*")
+ROLLOUT = ("rollout.json", "events.parquet", "blocks.parquet", "steps/stage=*", "earlier/*", "wal/*")
 REPORT = ("report.*",)
 
 
 @contextmanager
-def writing(run_dir: Path, command: str, covers: Sequence[str]) -> Iterator[None]:
+def writing(run_dir: Path, command: str, covers: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Let ``command`` write the files that ``covers`` matches, and enter them in the ledger when it has come to its end.
 
     What was recorded before must still be as recorded: otherwise a change by hand would be entered as if the command had
     made it. What a command that was interrupted may have written is the exception; it is entered as recovered. A folder
     whose ledger is empty gets one, and what lies there already is entered as recovered too.
 
+    Rows of the step log that a crash left in a write-ahead log are recovered first.
+
+    Yields:
+        What was found and put right on the way, one line each: a lock taken over, rows recovered.
+
     Raises:
         LogError: the ledger or a recorded file was changed, or another command writes now.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _alone(run_dir):
+    lock = Lock(run_dir / LOCK, f"`{command}`")
+    try:
         ledger = Ledger(run_dir)
         half = interrupted(ledger.records)
         open_patterns: tuple[str, ...] = () if half is None else half.covers or ()
@@ -49,35 +58,26 @@ def writing(run_dir: Path, command: str, covers: Sequence[str]) -> Iterator[None
                 f"{run_dir / changed[0]}: found a file that is not as the ledger of the run says, expected it unchanged. "
                 f"Nothing was written. Restore it from a copy; `fpo-pilot verify {run_dir}` lists all."
             )
+        recovered = recover_all(run_dir)
         if half is not None:
-            ledger.end(half.path, open_patterns, recovered=True)
+            ledger.end(half.path, (*open_patterns, *_names(run_dir, recovered)), recovered=True)
+        elif recovered.removed:
+            ledger.end(RECOVERY, _names(run_dir, recovered), recovered=True)
+        notes = (() if lock.taken_over is None else (lock.taken_over,)) + recovered.notes
         if not ledger.records:
             ledger.enter(files_of(run_dir), recovered=True)
         ledger.begin(command, covers)
         try:
-            yield
+            yield notes
         except FpoPilotError:
             ledger.end(command, covers)  # it refused to go on, and said so; whatever it had written is entered
             raise
         ledger.end(command, covers)
-
-
-@contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of a run; the system gives it back when the process ends, however it does."""
-    try:
-        import fcntl
-    except ImportError:  # not on this system; there is nothing to hold
-        yield
-        return
-    descriptor = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise LogError(
-                f"{run_dir}: found another command that writes there now, expected to be alone. Wait for it, or stop it."
-            ) from problem
-        yield
     finally:
-        os.close(descriptor)
+        lock.release()
+
+
+def _names(run_dir: Path, recovered: Recovered) -> tuple[str, ...]:
+    """Return what a recovery made and took away, as paths in the run folder."""
+    paths = (*recovered.segments, *recovered.kept, *recovered.removed)
+    return tuple(path.relative_to(run_dir).as_posix() for path in paths)

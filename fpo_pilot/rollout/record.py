@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fpo_pilot.errors import LogError
 from fpo_pilot.evaluate.episodes import end_reasons
 from fpo_pilot.evidence import GateResult, bootstrap_interval
 from fpo_pilot.evidence.blocks import Block, blocks_table, pair_differences
 from fpo_pilot.logs.atomic import write_json_atomic
+from fpo_pilot.logs.recovery import recover
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.tables import write_table_atomic
 from fpo_pilot.logs.writer import StepLog
@@ -27,23 +29,27 @@ STAGES = ("shadow", "bounded", "full", "hold", "rolled_back")
 FILES = ("rollout.json", "events.parquet", "blocks.parquet")
 
 
-def set_aside(run_dir: Path) -> Path | None:
-    """Move an earlier roll-out of this run to ``earlier/``: evidence is never overwritten. Return where it went."""
+def set_aside(run_dir: Path) -> tuple[str, ...]:
+    """Move an earlier roll-out of this run to ``earlier/``: evidence is never overwritten.
+
+    Rows that a crash left in its write-ahead log are recovered first; what there is to say of that is returned.
+    """
+    notes = recover(run_dir).notes
     found = [run_dir / name for name in FILES if (run_dir / name).exists()]
     found += [folder for stage in STAGES if (folder := run_dir / "steps" / f"stage={stage}").exists()]
     if not found:
-        return None
+        return notes
     number = sum(1 for _ in (run_dir / "earlier").glob("rollout-*"))
     target = run_dir / "earlier" / f"rollout-{number:03d}"
     for path in found:
         place = target / path.relative_to(run_dir)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, place)
-    return target
+    return notes
 
 
 class Recorder:
-    """Keeps what happened, and puts it on the disk at every end of a block.
+    """Keeps what happened. A cycle is in the write-ahead log before the next; blocks and events follow when a block ends.
 
     Args:
         run_dir: the folder.
@@ -102,7 +108,7 @@ class Recorder:
         """Keep a finished block, and put steps, blocks and events on the disk."""
         self.blocks.append(block)
         if self._log is not None:
-            self._log.flush()
+            self._log.sync()
         write_table_atomic(self.run_dir / "blocks.parquet", blocks_table(self.blocks))
         self._write_events()
 
@@ -123,6 +129,30 @@ class Recorder:
         """Keep the firing of a guard."""
         change = Transition(stage, stage, authority, 0.0, reason)
         self._event("guard", reason, episode=episode, step=step, change=change, detail=detail)
+
+    def note(self, text: str) -> None:
+        """Keep a remark, such as what was recovered."""
+        self._event("note", text, episode=len(self.blocks), step=0, change=Transition("", "", 0.0, 0.0, text))
+
+    def abandon(self) -> None:
+        """Put what there is on the disk on the way out of an error; rows that it does not take stay in the write-ahead log."""
+        if self._log is not None:
+            try:
+                self._log.close()
+            except LogError:
+                self._log.abandon()
+        try:
+            self.commit()
+        except LogError:
+            return  # the error that is on its way says so already
+
+    def commit(self) -> None:
+        """Put the events on the disk now.
+
+        Raises:
+            LogError: the disk does not take them.
+        """
+        self._write_events()
 
     def verdicts(self, results: Sequence[GateResult], *, stage: str, episode: int, authority: float) -> None:
         """Keep what the gates of a rung said when it was left, or in the end."""
@@ -216,6 +246,8 @@ class Recorder:
             if self._log is not None:
                 self._log.close()
             self._log = StepLog(self.run_dir, stage, self.schema)
+            for text in self._log.notes:
+                self.note(text)
             self._log.resume_at(self.clock)
         return self._log
 

@@ -103,7 +103,7 @@ def run_rollout(
         )
     hashes = {"model": model_hash, "plant": spec_hash(plant.spec), "safety": spec_hash(safety)}
     plan = make_plan(safety, tuple(hashes.values()))
-    set_aside(run_dir)
+    notes = set_aside(run_dir)
     runner = _Runner(
         plant,
         safety,
@@ -114,7 +114,13 @@ def run_rollout(
         inject=inject,
         random_actions=random_actions,
     )
-    runner.run(max_episodes, progress or (lambda done, text: None))
+    for text in notes:
+        runner.record.note(text)
+    try:
+        runner.run(max_episodes, progress or (lambda done, text: None))
+    except BaseException:
+        runner.record.abandon()
+        raise
     state = runner.state
     document = runner.record.finish(
         command=command,
@@ -278,6 +284,8 @@ class _Runner:
         if self.state.rung != before or self.state.mode != "running":
             self._enter(self.results, rung.stage, authority)
             self.rung_blocks = []
+        if self.state.authority > authority:
+            self._commit(block)
 
     def _enter(self, results: list[GateResult], stage: str, authority: float) -> None:
         """Record what the gates said of a rung."""
@@ -294,6 +302,13 @@ class _Runner:
         """Put the block on the disk; without a log there is no authority."""
         try:
             self.record.block(block)
+        except LogError as problem:
+            raise self._unlogged(problem, block.stage, block.episode, block.steps - 1) from problem
+
+    def _commit(self, block: Block) -> None:
+        """Put a promotion on the disk before its authority is used: after a crash none is found that was not granted."""
+        try:
+            self.record.commit()
         except LogError as problem:
             raise self._unlogged(problem, block.stage, block.episode, block.steps - 1) from problem
 

@@ -54,6 +54,11 @@ def changed(path: Path, column: str, row: int, value: object) -> None:
     )
 
 
+def row_of(path: Path, *, block: int, step: int) -> int:
+    table = pq.read_table(path, columns=["block_id", "step"], partitioning=None).to_pylist()
+    return table.index({"block_id": block, "step": step})
+
+
 def places(run: Path) -> list[str]:
     return [fault.where for fault in recompute_rollouts(run)]
 
@@ -64,13 +69,14 @@ def test_what_a_roll_out_wrote_comes_out_again(run) -> None:
 
 
 def test_a_reward_changed_in_a_step_shows_in_its_block(run) -> None:
-    path = run / "steps" / "stage=shadow" / "seg-00002.parquet"
-    changed(path, "reward.total", 5, 40.0)
+    path = run / "steps" / "stage=shadow" / "seg-00000.parquet"
+    changed(path, "reward.total", row_of(path, block=2, step=5), 40.0)
     assert places(run) == ["blocks.parquet: block 2"]
 
 
 def test_a_hard_violation_left_out_of_a_block_is_found(run) -> None:
-    changed(run / "steps" / "stage=shadow" / "seg-00001.parquet", "margin.T.high", 3, -1.0)
+    path = run / "steps" / "stage=shadow" / "seg-00000.parquet"
+    changed(path, "margin.T.high", row_of(path, block=1, step=3), -1.0)
     (fault,) = recompute_rollouts(run)
     assert "1 steps beyond a hard limit" in fault.found
 

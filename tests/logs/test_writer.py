@@ -187,14 +187,17 @@ KILLED = """
 
 
 @pytest.mark.parametrize("failpoint", ["fsync", "replace"])
-def test_a_kill_while_a_segment_is_written_loses_only_that_segment(tmp_path: Path, failpoint: str) -> None:
+def test_a_kill_while_a_segment_is_written_loses_no_row(tmp_path: Path, failpoint: str) -> None:
     code = textwrap.dedent(KILLED)
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path), failpoint], check=False).returncode == -9
     assert read_steps(tmp_path, "offline").num_rows == 100
     schema = pa.schema([("seq", pa.int64()), ("stage", pa.string()), ("x", pa.float64())])
     with StepLog(tmp_path, "offline", schema) as log:
         log.append({"x": np.zeros(5)})
-    assert read_steps(tmp_path)["seq"].to_pylist() == list(range(105))
+        assert log.recovered.rows == 100
+    table = read_steps(tmp_path)
+    assert table["seq"].to_pylist() == list(range(205))
+    assert table["x"].to_pylist() == [*map(float, range(100))] * 2 + [0.0] * 5
 
 
 def test_no_log_at_all_says_how_to_get_one(tmp_path: Path) -> None:

@@ -239,6 +239,51 @@ def test_without_a_log_there_is_no_authority(plant: Plant, tmp_path: Path, monke
         rollout(plant, tmp_path)
 
 
+def test_a_promotion_is_on_the_disk_before_its_authority_is_used(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fpo_pilot.rollout import record
+
+    real = record.Recorder.cycle
+    seen: list[tuple[float, list[float]]] = []
+
+    def stopping(self: record.Recorder, cycle, **where) -> None:
+        if cycle.authority > 0.0:
+            events = pd.read_parquet(tmp_path / "events.parquet")
+            seen.append((cycle.authority, events[events["kind"] == "transition"]["authority_to"].tolist()))
+            raise KeyboardInterrupt
+        real(self, cycle, **where)
+
+    monkeypatch.setattr(record.Recorder, "cycle", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        rollout(plant, tmp_path)
+    ((used, granted),) = seen
+    assert used == granted[-1] == 0.2
+
+
+def test_a_promotion_that_the_disk_does_not_take_is_none(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fpo_pilot.rollout import record
+
+    used: list[float] = []
+    real = record.Recorder.cycle
+
+    def watching(self: record.Recorder, cycle, **where) -> None:
+        used.append(cycle.authority)
+        real(self, cycle, **where)
+
+    def failing(self: record.Recorder) -> None:
+        raise LogError("disk full")
+
+    monkeypatch.setattr(record.Recorder, "cycle", watching)
+    monkeypatch.setattr(record.Recorder, "commit", failing)
+    with pytest.raises(RolloutError, match="authority was taken away"):
+        rollout(plant, tmp_path)
+    assert used
+    assert max(used) == 0.0
+
+
 def test_a_second_roll_out_keeps_the_evidence_of_the_first(plant: Plant, tmp_path: Path) -> None:
     rollout(plant, tmp_path, max_episodes=2)
     first = (tmp_path / "blocks.parquet").read_bytes()

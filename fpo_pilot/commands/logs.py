@@ -1,0 +1,75 @@
+"""``fpo-pilot logs``: what tables a run has, questions to them in SQL, and rows that a crash left made whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from fpo_pilot.commands.console import note, say, say_json, table
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.atomic import without_nan
+from fpo_pilot.logs.ledger import interrupted, read_ledger
+from fpo_pilot.logs.listing import TableFile, table_files
+from fpo_pilot.logs.query import query
+from fpo_pilot.logs.recovery import waiting
+from fpo_pilot.logs.writing import RECOVERY, writing
+
+
+def run_logs(run_dir: Path, *, sql: str | None, limit: int, recover: bool, as_json: bool) -> int:
+    """List the tables of a run, or answer a query; 0."""
+    if not run_dir.is_dir():
+        raise LogError(f"{run_dir}: found no such folder, expected a run folder. Name one, such as runs/cstr-fpo-0.")
+    if recover:
+        _recover(run_dir)
+    if sql is not None:
+        return _answer(run_dir, sql, limit=limit, as_json=as_json)
+    files = table_files(run_dir)
+    if as_json:
+        say_json({"tables": [asdict(one) for one in files]})
+        return 0
+    shown = files[:limit]
+    table(f"{run_dir}: tables", ("file", "rows", "seq", "from", "to", "bytes", "note"), map(_cells, shown))
+    if len(files) > len(shown):
+        say(f"{len(files) - len(shown)} more files; --limit {len(files)} shows all")
+    rows = sum(one.rows for one in files if one.table == "wal")
+    if rows:
+        say(f"{rows} rows wait in a write-ahead log: a command is writing, or `fpo-pilot logs {run_dir} --recover`")
+    return 0
+
+
+def _recover(run_dir: Path) -> None:
+    """Make segments of what waits and close what was interrupted; where there is neither, nothing is written."""
+    notes: tuple[str, ...] = ()
+    records, _ = read_ledger(run_dir)
+    if waiting(run_dir) or interrupted(records) is not None:
+        with writing(run_dir, RECOVERY, ()) as notes:
+            pass
+    for text in notes or ("nothing to recover",):
+        note(text)
+
+
+def _answer(run_dir: Path, sql: str, *, limit: int, as_json: bool) -> int:
+    found = query(run_dir, sql, limit=limit)
+    if as_json:
+        rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+        say_json({"columns": list(found.columns), "rows": without_nan(rows), "more": found.more})
+        return 0
+    table(f"{run_dir}: {len(found.rows)} rows", found.columns, ([_text(value) for value in row] for row in found.rows))
+    if found.more:
+        say(f"there are more rows; --limit {limit} was shown")
+    return 0
+
+
+def _cells(one: TableFile) -> list[str]:
+    seq = "" if one.seq_first is None else f"{one.seq_first} to {one.seq_last}"
+    remarks = ["recovered"] if one.recovered else []
+    remarks += ["waits for its segment"] if one.table == "wal" else []
+    remarks += [f"clock back {one.clock_back}x"] if one.clock_back else []
+    return [one.path, f"{one.rows:,}", seq, one.first or "", one.last or "", f"{one.size:,}", ", ".join(remarks)]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) and math.isfinite(value) else str(value)
