@@ -40,6 +40,7 @@ TRAININGS = {
     "in training and in use": (PLAIN, "fpo"),
     "in use alone": (PLAIN, "fpo:shield_in_training=false"),
     "in both, 4 candidates": (PLAIN, "fpo:candidates=4"),
+    "in both, 4 candidates, corrections priced at 30": (PLAIN, "fpo:candidates=4,correction_penalty=30"),
     "in both, its flag observed": (FLAG, "fpo"),
 }
 
