@@ -128,7 +128,8 @@ def run(task: str, algorithm: str, start: str, seed: int, steps: int, out: Path)
 def lines(rows: pd.DataFrame) -> list[str]:
     """Return the table: each seed's steps are told, since two or three make no interval."""
     text = [
-        "| plant | algorithm | begins | steps to the incumbent's return, each seed | first evaluation | last | best | incumbent | steps with a violated limit |",
+        "| plant | algorithm | begins | steps to the incumbent's return, each seed "
+        "| first evaluation | last | best | incumbent | steps with a violated limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (task, algorithm, start), group in rows.groupby(["task", "algorithm", "start"], sort=False):
@@ -141,7 +142,8 @@ def lines(rows: pd.DataFrame) -> list[str]:
     text += [
         "",
         f"Training steps: {steps}; seeds {', '.join(map(str, sorted(rows['seed'].unique())))}; columns of returns are means over "
-        "seeds, too few for an interval. Evaluation every 2 updates on 16 episodes a noise scale; the incumbent is measured on the same episodes. "
+        "seeds, too few for an interval. "
+        "Evaluation every 2 updates on 16 episodes a noise scale; the incumbent is measured on the same episodes. "
         "Command: `python docs/studies/warm_start.py --tasks quad_tank`.",
     ]
     return text
