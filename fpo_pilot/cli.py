@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fpo_pilot import __version__
+from fpo_pilot.commands.keys import keys
 from fpo_pilot.errors import FpoPilotError
 
 EXIT_BAD_INPUT = 2
@@ -119,6 +120,9 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option("--from", help="A run folder whose best policy the training begins with.")
     ] = None,
+    warm_start: Annotated[
+        Path | None, typer.Option("--warm-start", help="A run folder whose step log the training begins from.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Environment steps; default: the spec's.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/PLANT-ALGORITHM-SEED.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
@@ -144,6 +148,7 @@ def train(
             device=device,
             as_json=json,
             start_from=start_from,
+            warm_start=warm_start,
         )
     )
 
@@ -409,27 +414,7 @@ def sign(
     raise typer.Exit(run_sign(run, key, as_json=json))
 
 
-keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
-
-
-@keys.command("new")
-def keys_new(
-    path: Annotated[Path, typer.Argument(help="Where the private key goes; the public one gets `.pub` added.")],
-    json: Json = False,
-) -> None:
-    """Make a key pair; the private key is encrypted and readable by its owner alone. A new one replaces an old by use."""
-    from fpo_pilot.commands.verify import run_new_key
-
-    raise typer.Exit(run_new_key(path, as_json=json))
-
-
-@keys.command("show")
-def keys_show(path: Annotated[Path, typer.Argument(help="A public key.")], json: Json = False) -> None:
-    """Print the fingerprint of a public key, to be compared in person."""
-    from fpo_pilot.commands.verify import run_show_key
-
-    raise typer.Exit(run_show_key(path, as_json=json))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fpo_pilot.commands.console import note, progress, say, say_json
+from fpo_pilot.errors import TrainingError
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.specs import load_plant_spec
@@ -13,6 +14,7 @@ from fpo_pilot.specs.load import GYM
 
 if TYPE_CHECKING:
     from fpo_pilot.learn import Progress, TrainingResult
+    from fpo_pilot.learn.logged import LoggedEpisodes
     from fpo_pilot.specs.training import TrainingSpec
 
 
@@ -26,6 +28,7 @@ def start_training(
     device: str,
     as_json: bool,
     start_from: Path | None = None,
+    warm_start: Path | None = None,
 ) -> int:
     """Train ``algorithm`` (settings may follow its name) on a plant, or on ``gym:ID``, in a new run folder."""
     from fpo_pilot.evaluate.comparison import variant_spec
@@ -35,7 +38,7 @@ def start_training(
     short = plant.removeprefix(GYM) if plant.startswith(GYM) else load_plant_spec(plant).plant.id
     run_dir = out or Path("runs") / f"{short}-{spec.algorithm}-{seed}"
     begin = None if start_from is None else checkpoint_path(start_from, "best")
-    train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json, start_from=begin)
+    train_run(plant, spec, run_dir, seed=seed, device=device, quiet=as_json, start_from=begin, warm_start=warm_start)
     return _tell(run_dir, as_json=as_json)
 
 
@@ -60,8 +63,9 @@ def train_run(
     resume: bool = False,
     label: str = "train",
     start_from: Path | None = None,
+    warm_start: Path | None = None,
 ) -> TrainingResult:
-    """Train behind the shields of the plant's safety spec, with a progress bar."""
+    """Train behind the shields of the plant's safety spec, with a progress bar; a run that is resumed finds its log itself."""
     import torch
 
     from fpo_pilot.evaluate.comparison import make_task
@@ -69,6 +73,8 @@ def train_run(
     from fpo_pilot.learn.run import check_device
 
     check_device(device)  # before a folder is made for the run
+    log = _log_of(run_dir) if resume else warm_start
+    logged = None if log is None else _read(plant_name, log, spec, start_from)
     # Networks of this size gain nothing from a second thread and lose much where the cores are shared.
     torch.set_num_threads(1)
     with (
@@ -84,11 +90,32 @@ def train_run(
                 resume=resume,
                 device=device,
                 start_from=start_from,
+                warm_start=logged,
                 progress=lambda state: report(state.steps, _state(state)),
             )
         except KeyboardInterrupt:
             note(f"stopped by Ctrl-C; go on with: fpo-pilot train --resume {run_dir}")
             raise
+
+
+def _log_of(run_dir: Path) -> Path | None:
+    """Return the log that a training which never came to its first checkpoint has to begin from again."""
+    from fpo_pilot.learn.checkpoint import checkpoint_path
+
+    record = Manifest.read(run_dir).warm_start
+    return None if record is None or checkpoint_path(run_dir, "latest").exists() else Path(record.log)
+
+
+def _read(plant_name: str, log: Path, spec: TrainingSpec, start_from: Path | None) -> LoggedEpisodes:
+    from fpo_pilot.learn.logged import read_logged
+    from fpo_pilot.plants.load import load_plant
+
+    if plant_name.startswith(GYM) or start_from is not None or spec.cloning is not None:
+        found = "--gym" if plant_name.startswith(GYM) else "--from" if start_from is not None else "cloning"
+        raise TrainingError(
+            f"--warm-start: found it beside {found}, expected a plant and one way to begin. Leave one of them out."
+        )
+    return read_logged(log, load_plant(plant_name), spec.warm_start)
 
 
 def _state(state: Progress) -> str:

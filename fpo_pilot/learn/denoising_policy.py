@@ -108,9 +108,11 @@ class DenoisingPolicy(nn.Module):
         objective = surrogate(log_ratio, gain, clip=self.clips, trust_region="ppo")
         return PolicyLoss.of(objective.mean(), log_ratio, clip=self.clips)
 
-    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the flow-matching loss of ``action``."""
-        return velocity_imitation(self.network, self.normaliser(obs), action, self.spec, generator)
+    def imitation_loss(
+        self, obs: Tensor, action: Tensor, generator: torch.Generator | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the flow-matching loss of ``action``, each row times its ``weight`` ``[B]``."""
+        return velocity_imitation(self.network, self.normaliser(obs), action, self.spec, generator, weight)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

@@ -115,10 +115,12 @@ class FlowPolicy(nn.Module):
         total = objective.mean() + self.spec.regulariser * matching if self.spec.regulariser else objective.mean()
         return PolicyLoss.of(total, log_ratio, clip=self.spec.clip, cfm_loss=matching.detach())
 
-    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the flow-matching loss of ``action``."""
+    def imitation_loss(
+        self, obs: Tensor, action: Tensor, generator: torch.Generator | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the flow-matching loss of ``action``, each row times its ``weight`` ``[B]``."""
         end = torch.atanh(action.clamp(-EDGE, EDGE)) if self.spec.squash else action
-        return velocity_imitation(self.network, self.normaliser(obs), end, self.spec, generator)
+        return velocity_imitation(self.network, self.normaliser(obs), end, self.spec, generator, weight)
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

@@ -100,11 +100,14 @@ class GaussianPolicy(nn.Module):
         total = objective.mean() - self.spec.entropy_coefficient * entropy.mean()
         return PolicyLoss.of(total, log_ratio, clip=self.spec.clip)
 
-    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the negative log-likelihood of the u behind ``action``."""
+    def imitation_loss(
+        self, obs: Tensor, action: Tensor, generator: torch.Generator | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the negative log-likelihood of the u behind ``action``, each row times its ``weight`` ``[B]``."""
         mean, std = self.distribution(obs)
         u = torch.atanh(action.clamp(-EDGE, EDGE)) if self.spec.squash else action
-        return (0.5 * ((u - mean) / std).square() + std.log()).sum(dim=-1).mean()
+        loss = (0.5 * ((u - mean) / std).square() + std.log()).sum(dim=-1)
+        return loss.mean() if weight is None else (weight * loss).mean()
 
     def sample(
         self, obs: Tensor, noise: Tensor, scale: Tensor | float, *, method: Method = "euler", steps: int | None = None

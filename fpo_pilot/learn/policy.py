@@ -89,8 +89,13 @@ class Policy(Protocol):
         """Return what is to be minimised on a minibatch; ``advantage`` ``[B]`` is normalised."""
         ...
 
-    def imitation_loss(self, obs: Tensor, action: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return a scalar whose minimum makes the policy act as ``action`` ``[B, A]`` shows at ``obs`` ``[B, O]``."""
+    def imitation_loss(
+        self, obs: Tensor, action: Tensor, generator: torch.Generator | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return a scalar whose minimum makes the policy act as ``action`` ``[B, A]`` shows at ``obs`` ``[B, O]``.
+
+        A ``weight`` ``[B]`` says how much each row counts; without one all count alike.
+        """
         ...
 
     def sample(

@@ -14,25 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpo_pilot.errors import CheckpointError
+from fpo_pilot.learn.beginning import begin_as_incumbent, begin_from_run, settle
 from fpo_pilot.learn.build import TrainedPolicy, build_policy
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from fpo_pilot.learn.cloning import clone, demonstrate
 from fpo_pilot.learn.constraint import Multiplier
 from fpo_pilot.learn.critic import Critic
-from fpo_pilot.learn.denoising_policy import DenoisingPolicy
 from fpo_pilot.learn.health import adapted, find_trouble
 from fpo_pilot.learn.interaction import collect, evaluate_modes, part
+from fpo_pilot.learn.logged import LoggedEpisodes
 from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
 from fpo_pilot.learn.monitors import density_gap, exact_densities, monitors
 from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
-from fpo_pilot.learn.run import check_device, open_run
+from fpo_pilot.learn.run import check_beginning, check_device, open_run
 from fpo_pilot.learn.task import PlantTask, Task
 from fpo_pilot.learn.update import make_targets, rollout_figures, update
+from fpo_pilot.learn.warm_start import fit_to_log
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.shields.verdict import Shield
-from fpo_pilot.specs.training import Cloning, TrainingSpec
+from fpo_pilot.specs.training import TrainingSpec
 
 _WARM_UP = 1000
 """Steps, at most, of the episode that the observation statistics begin with."""
@@ -73,6 +73,7 @@ def train(
     total_steps: int | None = None,
     command: str | None = None,
     start_from: Path | None = None,
+    warm_start: LoggedEpisodes | None = None,
 ) -> TrainingResult:
     """Train a policy for ``plant`` and leave a run folder.
 
@@ -88,6 +89,7 @@ def train(
         total_steps: environment steps instead of the spec's.
         command: entered in the manifest.
         start_from: checkpoint whose policy the training begins with, of the same sizes; None for a fresh one.
+        warm_start: logged episodes of the plant that the training begins from, as the spec's ``warm_start`` says.
 
     Raises:
         TrainingError: the folder has another run, or the specs changed since the run to resume began.
@@ -97,12 +99,17 @@ def train(
     if total_steps is not None:
         spec = spec.model_copy(update={"total_steps": total_steps})
     check_device(device)
-    manifest = open_run(task, spec, run_dir, seed=seed, resume=resume, device=device, command=command)
+    source = None if warm_start is None else warm_start.source
+    manifest = open_run(
+        task, spec, run_dir, seed=seed, resume=resume, device=device, command=command, warm_start=source
+    )
     training = _Training(task, spec, seed=seed, device=device)
+    training.critic_warm_up = 0 if manifest.warm_start is None else spec.warm_start.critic_warm_up
     if resume and checkpoint_path(run_dir, "latest").exists():
         training.load(run_dir)
     else:
-        training.begin(run_dir, start_from)
+        check_beginning(run_dir, manifest, spec, start_from, warm_start)
+        training.begin(run_dir, start_from, warm_start)
     while training.updates < training.planned and training.trouble is None:
         training.advance(run_dir)
         if progress is not None:
@@ -139,6 +146,7 @@ class _Training:
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
         self._evaluation_seed, self._demonstration_seed = seeds[2], seeds[4]
         self._evaluation = task.loop(spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device)
+        self.critic_warm_up = 0
         self.rate_factor = 1.0
         self.recoveries = 0
         self.recovered_at = 0
@@ -155,16 +163,21 @@ class _Training:
         """Environment steps so far."""
         return self.updates * self.spec.num_envs * self.spec.rollout_steps
 
-    def begin(self, run_dir: Path, start_from: Path | None) -> None:
+    def begin(self, run_dir: Path, start_from: Path | None, logged: LoggedEpisodes | None) -> None:
         """Settle what the first act needs, and keep the untrained policy: there is always something to roll back to.
 
         The observation statistics begin with an episode of the untrained policy on the plants of the evaluation:
         those of a reset alone hardly vary, and would blow up what varies later.
         """
+        learners = (self.policy, self.critic, self.optimiser)
         if start_from is not None:
-            self._start_from(start_from)
+            begin_from_run(start_from, (self.policy, self.average), self.device)
+        elif logged is not None:
+            fit_to_log(*learners, logged, self.spec, self.generator)
+            settle(self.policy)
         elif self.spec.cloning is not None:
-            self._clone(self.spec.cloning)
+            loop = self.task.loop(self.spec.cloning.episodes, seed=self._demonstration_seed, device=self.device)
+            begin_as_incumbent(loop, *learners, self.spec, self.spec.cloning, self.generator)
         else:
             self._evaluation.reset()
             horizon = min(self._evaluation.horizon, _WARM_UP)
@@ -175,35 +188,6 @@ class _Training:
         self.loop.reset()
         self._evaluate({}, run_dir)
         self.save(run_dir)
-
-    def _clone(self, settings: Cloning) -> None:
-        """Become the incumbent: observation statistics, policy and critic come from its demonstrations."""
-        loop = self.task.loop(settings.episodes, seed=self._demonstration_seed, device=self.device)
-        shown = demonstrate(
-            loop,
-            loop.horizon,
-            exploration=settings.exploration,
-            reward_scale=self.spec.reward_scale,
-            generator=self.generator,
-        )
-        self.policy.normaliser.merge(shown.obs)
-        clone(self.policy, self.critic, self.optimiser, shown, self.spec, self.generator)
-        if isinstance(self.policy, DenoisingPolicy):
-            self.policy.freeze_beginning()
-
-    def _start_from(self, path: Path) -> None:
-        """Take policy and observation statistics of another run; the averaged weights begin with them too."""
-        tensors, _ = read_checkpoint(path, device=self.device)
-        try:
-            for module in (self.policy, self.average):
-                module.load_state_dict(_fitting(module, part(tensors, "policy.")))
-                if isinstance(module, DenoisingPolicy):
-                    module.freeze_beginning()
-        except RuntimeError as problem:
-            raise CheckpointError(
-                f"{path}: found a policy of other sizes or kind ({str(problem).splitlines()[-1].strip()}), expected one "
-                "that this training could have made. Give both the same actor, time_frequencies and observations."
-            ) from problem
 
     def advance(self, run_dir: Path) -> None:
         """Collect, update, and whatever is due after it."""
@@ -221,6 +205,7 @@ class _Training:
         )
         due = (self.updates + 1) % self.spec.evaluation_every == 0
         exact = exact_densities(self.policy, rollout) if due else None
+        policy_frozen = self.updates < self.critic_warm_up
         diagnostics = update(
             self.policy,
             self.critic,
@@ -230,8 +215,10 @@ class _Training:
             self.spec,
             self.generator,
             cost_critic=self.cost_critic,
+            policy_frozen=policy_frozen,
         )
-        self.policy.normaliser.merge(rollout.obs)
+        if not policy_frozen:  # other statistics would be another policy
+            self.policy.normaliser.merge(rollout.obs)
         self._average()
         figures = diagnostics | rollout_figures(rollout, targets)
         figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)
@@ -390,10 +377,3 @@ class _Training:
         )
         manifest.updated(training=record.model_dump(), model_hash=self.model_hash).write(run_dir)
         return TrainingResult(run_dir, self.steps, self.updates, self.best_return, self.trouble)
-
-
-def _fitting(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Let a chain with frozen steps take the weights of a policy that has none: both halves begin with them."""
-    wanted = module.state_dict().keys()
-    missing = {name for name in wanted if name.startswith("frozen.") and name not in tensors}
-    return tensors | {name: tensors[name.replace("frozen.", "network.", 1)] for name in missing}

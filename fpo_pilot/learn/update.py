@@ -115,8 +115,13 @@ def update(
     generator: torch.Generator | None,
     *,
     cost_critic: Critic | None = None,
+    policy_frozen: bool = False,
 ) -> dict[str, Tensor]:
-    """Make all passes over one rollout; return each of :data:`DIAGNOSTICS`, averaged (extremes: the extreme), on the device."""
+    """Make all passes over one rollout; return each of :data:`DIAGNOSTICS`, averaged (extremes: the extreme), on the device.
+
+    With ``policy_frozen`` only the critics learn: the policy has no gradient, and an optimiser without moments of it, as
+    after a warm start, leaves it as it is to the bit.
+    """
     obs, action, trace = rollout.flat()
     critic.rescale(targets.returns)
     with torch.no_grad():
@@ -138,7 +143,9 @@ def update(
             remembered = part(batch, "trace.")
             result = policy.loss(batch["obs"], batch["action"], remembered, batch["advantage"])
             value_loss = critic.loss(batch["seen"], batch["wanted"])
-            total = result.loss + spec.value_coefficient * value_loss
+            total = spec.value_coefficient * value_loss
+            if not policy_frozen:
+                total = result.loss + total
             if cost_critic is not None and "cost_wanted" in batch:
                 total = total + spec.value_coefficient * cost_critic.loss(batch["seen"], batch["cost_wanted"])
             norms = optimiser.step(total)

@@ -47,8 +47,11 @@ def velocity_imitation(
     action: Tensor,
     spec: FpoSpec | DppoSpec,
     generator: torch.Generator | None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Return the flow-matching loss of copying ``action`` ``[B, A]`` at normalised observations, a scalar.
+
+    A ``weight`` ``[B]`` says how much each row counts; without one all count alike.
 
     Times are those at which the sampler of training looks (arXiv 2210.02747, equation 23, for the straight path).
     """
@@ -57,4 +60,5 @@ def velocity_imitation(
     grid = torch.randint(0, spec.flow_steps, shape[:2], generator=generator, device=action.device)
     time = grid.to(action.dtype) / spec.flow_steps
     path = spec.path if isinstance(spec, FpoSpec) else "straight"
-    return flow_matching_loss(network, seen, action, noise, time, path=path).mean()
+    loss = flow_matching_loss(network, seen, action, noise, time, path=path)
+    return loss.mean() if weight is None else (weight.unsqueeze(-1) * loss).mean()

@@ -44,6 +44,19 @@ class TrainingRecord(Record):
     peak_memory_mib: float | None = None
 
 
+class WarmStartRecord(Record):
+    """The log that a training began from."""
+
+    log: str
+    """Its run folder, as it was named."""
+    run_id: str
+    ledger_root: str
+    """Merkle root over the ledger of that run, which covers the log."""
+    episodes: int
+    rows: int
+    """Transitions that were learned from."""
+
+
 class Machine(Record):
     """Facts on the machine that explain a speed; no host name, no user, no path."""
 
@@ -79,6 +92,8 @@ class Manifest(Record):
     hashes: dict[str, str | None]
     """Keys plant, safety, training, code and model."""
     training: TrainingRecord | None = None
+    warm_start: WarmStartRecord | None = None
+    """None if the training began from no log."""
 
     @classmethod
     def collect(

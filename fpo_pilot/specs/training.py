@@ -48,10 +48,31 @@ class Cloning(Spec):
     minibatch: Count = 256
 
 
+class WarmStart(Spec):
+    """How a training begins from a log (``train --warm-start``): a policy fitted to logged actions, a critic to returns."""
+
+    method: Literal["cloning", "advantage_weighted"] = "cloning"
+    """``advantage_weighted``: an action counts min(exp(Â/``temperature``), ``weight_bound``), Â its normalised advantage."""
+    temperature: Positive = 1.0
+    """β: the smaller, the more the better actions of the log count."""
+    weight_bound: Positive = 20.0
+    arms: tuple[Name, ...] = ("incumbent",)
+    """Who drove in the episodes to learn from, as the log calls them; none named for all."""
+    least_episodes: Count = 3
+    """A log with fewer of them is refused."""
+    spread: NonNegative = 0.1
+    """Standard deviation, in half spans, that the copy is given around the log: what never varies learns nothing."""
+    passes: Count = 40
+    minibatch: Count = 256
+    critic_warm_up: Annotated[int, Field(ge=0)] = 5
+    """Updates at the beginning in which the critic learns and the policy stays as it is: it would follow advantages of a
+    critic that has not yet seen what the copy itself does."""
+
+
 class Common(Spec):
     """What every on-policy algorithm needs."""
 
-    added = frozenset({"mirror", "candidates"})
+    added = frozenset({"mirror", "candidates", "warm_start"})
 
     schema_version: Literal[1] = 1
     total_steps: Count = 300_000
@@ -93,6 +114,8 @@ class Common(Spec):
     """κ: advantages are weighted by exp(−κ·u/mean u), u the spread of the ensemble at the observation; 0 for none."""
     constraint: Constraint | None = None
     cloning: Cloning | None = None
+    warm_start: WarmStart = WarmStart()
+    """Of a training that is given a log; of no effect on any other."""
     mirror: tuple[Name, ...] = ()
     """The plant is the same in a mirror in which these signals change sign: policy and critic are built so, and a policy that
     knows one way round an obstacle knows the other."""

@@ -1,0 +1,31 @@
+"""``fpo-pilot keys``: the group of commands that make and show keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+
+keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
+
+
+@keys.command("new")
+def keys_new(
+    path: Annotated[Path, typer.Argument(help="Where the private key goes; the public one gets `.pub` added.")],
+    json: Json = False,
+) -> None:
+    """Make a key pair; the private key is encrypted and readable by its owner alone. A new one replaces an old by use."""
+    from fpo_pilot.commands.verify import run_new_key
+
+    raise typer.Exit(run_new_key(path, as_json=json))
+
+
+@keys.command("show")
+def keys_show(path: Annotated[Path, typer.Argument(help="A public key.")], json: Json = False) -> None:
+    """Print the fingerprint of a public key, to be compared in person."""
+    from fpo_pilot.commands.verify import run_show_key
+
+    raise typer.Exit(run_show_key(path, as_json=json))

@@ -1,0 +1,288 @@
+"""From a step log to what a policy would have seen and what was then done: the observation is rebuilt as in training.
+
+Letters: R rows of the log, T steps, B stretches (rows of one episode without a gap), O observation, A action, H history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fpo_pilot.errors import LogError
+from fpo_pilot.logs.ledger import current, file_hash, read_ledger, root_of
+from fpo_pilot.logs.manifest import Manifest, WarmStartRecord
+from fpo_pilot.logs.reader import read_steps, segments, stages
+from fpo_pilot.plants.observations import ObservationLayout, build_observation, observation_layout
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.references import reference_value
+from fpo_pilot.specs import spec_hash
+from fpo_pilot.specs.training import WarmStart
+
+Floats = npt.NDArray[np.float64]
+
+_EPISODE_KEYS = ("stage", "arm", "mode", "shield", "scenario", "cell", "episode_id")
+"""Columns of the step log that tell one episode from another."""
+_REFERENCE_ROOM = 1e-5
+"""Of its range, by which a logged set point may differ from the schedule of plant.yaml: the log holds float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoggedEpisodes:
+    """Logged transitions ``[T, B, ...]``, filled up with rows that are not ``kept``; ``action`` is as applied, normalised.
+
+    A stretch that ends by no termination ends as truncated one row early: its last row is the true next observation.
+    """
+
+    obs: Tensor
+    next_obs: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    kept: Tensor
+    """``[T, B]`` bool; what is not kept stands behind the end of its stretch, terminated and without reward."""
+    source: WarmStartRecord
+
+
+def read_logged(folder: Path, plant: Plant, settings: WarmStart) -> LoggedEpisodes:
+    """Read the step log of a run folder as transitions of ``plant``.
+
+    Rows of a scenario other than the nominal one, and of other arms than those of the settings, are passed over.
+
+    Args:
+        folder: a run folder with a step log, a manifest and a ledger that covers the log.
+        plant: whose observation is rebuilt.
+        settings: which arms count, and how many episodes there must be.
+
+    Raises:
+        LogError: the log is of another plant or of another version of it, is not as its ledger says, misses a column, has
+            a value that is no number, has too few episodes, or does not tell all that the observation needs.
+    """
+    _check_plant(folder, plant)
+    root = _ledger_root(folder)
+    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder)
+    layout = observation_layout(plant, device=torch.device("cpu"), dtype=torch.float64)
+    _check_references(frame, layout, plant, folder)
+    columns = {
+        "measured": _numbers(frame, [f"obs.{name}" for name in plant.measured_names], folder),
+        "applied": _numbers(frame, [f"act.applied.{name}" for name in plant.action_names], folder),
+        "reward": _numbers(frame, ["reward.total"], folder)[:, 0],
+        "altered": _altered(frame, layout, folder),
+    }
+    keys = list(zip(*(frame[key].astype(str) for key in _EPISODE_KEYS if key in frame), strict=True))
+    episode = pd.factorize(pd.Series(keys))[0]
+    found = int(episode.max()) + 1
+    if found < settings.least_episodes:
+        raise LogError(
+            f"{folder}: found {found} episodes of {_arms(settings)} to learn from, expected {settings.least_episodes} or "
+            "more. Log more episodes, or set `warm_start.least_episodes` in train.yaml."
+        )
+    pieces = [
+        piece
+        for rows in _stretches(episode, frame["step"].to_numpy(np.int64), folder)
+        if (piece := _transitions(frame, rows, columns, plant, layout)) is not None
+    ]
+    if not pieces:
+        raise LogError(f"{folder}: found no two rows in sequence, expected whole episodes. Name another log.")
+    return _stacked(
+        pieces,
+        WarmStartRecord(
+            log=str(folder),
+            run_id=Manifest.read(folder).run_id,
+            ledger_root=root,
+            episodes=found,
+            rows=sum(len(piece["reward"]) for piece in pieces),
+        ),
+    )
+
+
+def _check_plant(folder: Path, plant: Plant) -> None:
+    """Refuse a log whose manifest is of another plant spec; each row is asked once more."""
+    manifest = Manifest.read(folder)
+    now = spec_hash(plant.spec)
+    if manifest.hashes.get("plant") != now:
+        raise LogError(
+            f"{folder / 'manifest.json'}: found a log of plant {manifest.plant} {str(manifest.hashes.get('plant'))[:12]}, "
+            f"expected {plant.name} {now[:12]}: another plant, or another version of plant.yaml. Log it again with this one."
+        )
+
+
+def _ledger_root(folder: Path) -> str:
+    """Return the root of the ledger, once every segment of the log is as it says."""
+    records, problem = read_ledger(folder)
+    if problem is not None or not records:
+        raise LogError(
+            f"{problem or f'{folder}: found no ledger'}, expected a ledger that covers the step log. A log that cannot be "
+            "shown to be unchanged is not learned from: restore it, or write the log again."
+        )
+    recorded = current(records)
+    for stage in stages(folder):
+        for path in segments(folder, stage):
+            record = recorded.get(path.relative_to(folder).as_posix())
+            if record is None or file_hash(path) != (record.sha256, record.size):
+                raise LogError(
+                    f"{path}: found a segment that is not as the ledger of the run says, expected it unchanged. "
+                    "Restore it from a copy, or write the log again."
+                )
+    return root_of(records)
+
+
+def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Path) -> pd.DataFrame:
+    """Return the rows to learn from, in their order."""
+    names = [f"obs.{name}" for name in plant.measured_names]
+    names += [f"act.applied.{name}" for name in plant.action_names]
+    missing = [name for name in (*names, "reward.total", "terminated", "truncated", "arm") if name not in frame]
+    if missing:
+        raise LogError(
+            f"{folder}: found no column {', '.join(missing)}, expected every measured signal, every applied action, the "
+            "reward and who drove. Write the log with this release, or ingest it with a plant.yaml that names them."
+        )
+    scenario = frame["scenario"].astype(object)
+    rows = scenario.isna() | scenario.isin(["", "nominal"])
+    if settings.arms:
+        rows &= frame["arm"].astype(object).isin(settings.arms)
+    chosen = frame[rows]
+    if chosen.empty:
+        there = ", ".join(sorted(set(map(str, frame["arm"]))))
+        raise LogError(
+            f"{folder}: found no row of {_arms(settings)} in the nominal scenario (there are {there}), expected some. "
+            "Name others in `warm_start.arms` of train.yaml."
+        )
+    hashes = set(chosen["plant_hash"].dropna().astype(str)) if "plant_hash" in chosen else set()
+    if hashes - {spec_hash(plant.spec)}:
+        raise LogError(
+            f"{folder}: found rows of another version of plant.yaml ({', '.join(sorted(h[:12] for h in hashes))}), expected "
+            f"{spec_hash(plant.spec)[:12]} alone. Log it again with this one."
+        )
+    return chosen
+
+
+def _arms(settings: WarmStart) -> str:
+    return ", ".join(settings.arms) or "any arm"
+
+
+def _numbers(frame: pd.DataFrame, names: Sequence[str], folder: Path) -> Floats:
+    """Return columns ``[R, C]``, every value of which is finite."""
+    values = frame[list(names)].to_numpy(np.float64, na_value=np.nan)
+    wrong = np.argwhere(~np.isfinite(values))
+    if wrong.size:
+        row, column = wrong[0]
+        where = f"seq {frame['seq'].iloc[row]} of stage {frame['stage'].iloc[row]}, column {names[column]}"
+        raise LogError(
+            f"{folder}: {where}: found {values[row, column]:g}, expected a number ({len(wrong)} such values in all). A policy "
+            "cannot be told what nobody measured: leave these episodes out of the log."
+        )
+    return values
+
+
+def _altered(frame: pd.DataFrame, layout: ObservationLayout, folder: Path) -> npt.NDArray[np.bool_]:
+    """Return ``[R]`` whether the shield altered the action of the row; asked for only where a policy sees it."""
+    if "shield active" not in layout.names:
+        return np.zeros(len(frame), dtype=bool)
+    if "shield.active" not in frame or frame["shield.active"].isna().any():
+        raise LogError(
+            f"{folder}: found rows without shield.active, expected it in each: the plant's observations name it. Take "
+            "`shield_active` out of plant.yaml, or log with a shield."
+        )
+    return frame["shield.active"].to_numpy(bool)
+
+
+def _check_references(frame: pd.DataFrame, layout: ObservationLayout, plant: Plant, folder: Path) -> None:
+    """Refuse set points that are not those of the schedule: the observation is made of the schedule."""
+    steps = frame["step"].to_numpy(np.int64)
+    if steps.max() >= plant.horizon:
+        raise LogError(
+            f"{folder}: found step {steps.max()}, expected episodes of {plant.horizon} steps at most. Cut the log into episodes."
+        )
+    for name in plant.reference_names:
+        if f"ref.{name}" not in frame:
+            continue
+        signal = plant.spec.signals[name]
+        schedule = np.array([reference_value(signal, step) for step in range(plant.horizon)])
+        logged = _numbers(frame, [f"ref.{name}"], folder)[:, 0]
+        room = _REFERENCE_ROOM * (signal.range[1] - signal.range[0])
+        wrong = np.flatnonzero(np.abs(logged - schedule[steps]) > room)
+        if wrong.size:
+            row = int(wrong[0])
+            raise LogError(
+                f"{folder}: seq {frame['seq'].iloc[row]}, column ref.{name}: found {logged[row]:g}, expected "
+                f"{schedule[steps[row]]:g}, the schedule of plant.yaml at step {steps[row]}: the observation of training is "
+                "made of that. Give plant.yaml the schedule of the log."
+            )
+
+
+def _stretches(episode: npt.NDArray[Any], step: npt.NDArray[np.int64], folder: Path) -> list[npt.NDArray[np.intp]]:
+    """Return the rows of each stretch: one episode, no step missing."""
+    order = np.argsort(episode, kind="stable")
+    same = episode[order][1:] == episode[order][:-1]
+    moved = np.diff(step[order])
+    if (same & (moved <= 0)).any():
+        at = int(step[order][1:][same & (moved <= 0)][0])
+        raise LogError(
+            f"{folder}: found step {at} after a later one of its episode, expected steps that grow. Sort it."
+        )
+    return list(np.split(order, np.flatnonzero(~same | (moved != 1)) + 1))
+
+
+def _transitions(
+    frame: pd.DataFrame, rows: npt.NDArray[np.intp], columns: dict[str, Any], plant: Plant, layout: ObservationLayout
+) -> dict[str, Tensor] | None:
+    """Return the transitions of one stretch; None if it has none.
+
+    Before the first step of an episode all history is the first reading and the start of the actuators, as in training.
+    Where a stretch begins later, the first H rows are only history.
+    """
+    back = layout.history
+    step = frame["step"].to_numpy(np.int64)[rows]
+    measured, applied = columns["measured"][rows], columns["applied"][rows]
+    begins = step[0] == 0
+    head = np.broadcast_to(np.array(plant.action_start), (back, applied.shape[1]))
+    past = np.concatenate((np.repeat(measured[:1], back, axis=0), measured))
+    done = np.concatenate((head, applied))
+    flags = np.concatenate(([False], columns["altered"][rows][:-1]))
+    index = np.arange(len(rows))
+    seen = np.stack([past[back + index - h] for h in range(back)], axis=1)
+    moved = np.stack([done[back + index - 1 - h] for h in range(back)], axis=1)
+    obs = build_observation(
+        layout, torch.as_tensor(seen), torch.as_tensor(moved), torch.as_tensor(step), torch.as_tensor(flags)
+    )
+    first = 0 if begins else back
+    ends = bool(frame["terminated"].iloc[rows[-1]])
+    last = len(rows) if ends else len(rows) - 1
+    if last <= first:
+        return None
+    following = torch.cat((obs[1:], obs[-1:]))[first:last]
+    terminated = torch.zeros(last - first, dtype=torch.bool)
+    truncated = terminated.clone()
+    (terminated if ends else truncated)[-1] = True
+    return {
+        "obs": obs[first:last],
+        "next_obs": following,
+        "action": plant.to_normalised(torch.as_tensor(applied[first:last])).to(torch.float32),
+        "reward": torch.as_tensor(columns["reward"][rows][first:last]).to(torch.float32),
+        "terminated": terminated,
+        "truncated": truncated,
+    }
+
+
+def _stacked(pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord) -> LoggedEpisodes:
+    """Lay stretches side by side, filled up at their ends."""
+    longest = max(len(piece["reward"]) for piece in pieces)
+    made: dict[str, Tensor] = {}
+    for name, first in pieces[0].items():
+        filled = first.new_zeros((longest, len(pieces), *first.shape[1:]))
+        if name == "terminated":
+            filled.fill_(True)
+        for column, piece in enumerate(pieces):
+            filled[: len(piece[name]), column] = piece[name]
+        made[name] = filled
+    lengths = torch.tensor([len(piece["reward"]) for piece in pieces])
+    return LoggedEpisodes(**made, kept=torch.arange(longest).unsqueeze(1) < lengths, source=source)

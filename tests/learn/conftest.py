@@ -1,0 +1,68 @@
+"""A run folder with a log of the incumbent, as an evaluation would leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fpo_pilot.evaluate.arms import controller_actor
+from fpo_pilot.evaluate.episodes import Conditions, run_episodes
+from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.schema import step_schema
+from fpo_pilot.logs.writer import StepLog
+from fpo_pilot.logs.writing import writing
+from fpo_pilot.plants.controllers import incumbent_controller
+from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.prediction import Prediction
+from fpo_pilot.shields.build import build_stack
+from fpo_pilot.specs import spec_hash
+from fpo_pilot.specs.evaluation import Scenario
+
+
+def log_incumbent(
+    folder: Path, name: str, episodes: int = 4, change: Callable[[dict[str, Any]], None] = lambda columns: None
+) -> Path:
+    """Log episodes of the incumbent behind its shields; ``change`` may alter the columns before they are written."""
+    plant = load_plant(name)
+    assert plant.safety is not None
+    with torch.no_grad():
+        batch = run_episodes(
+            plant,
+            controller_actor(plant, "incumbent", episodes),
+            Conditions(Scenario(), 7, episodes, episodes),
+            shield=build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)),
+            incumbent=incumbent_controller(plant),
+        )
+    columns = {**batch.log, "arm": "incumbent", "scenario": "nominal", "plant_hash": spec_hash(plant.spec)}
+    change(columns)
+    manifest = Manifest.collect(
+        run_id=folder.name,
+        algorithm="incumbent",
+        command="",
+        seed=7,
+        device="cpu",
+        plant_spec=plant.spec,
+        safety_spec=plant.safety,
+    )
+    with (
+        writing(folder, "log", ("manifest.json", "steps/*")),
+        StepLog(folder, "offline", step_schema(plant.spec, plant.safety)) as log,
+    ):
+        manifest.write(folder)
+        log.append({key: value for key, value in columns.items() if len(np.atleast_1d(value))})
+    return folder
+
+
+@pytest.fixture
+def logged_incumbent(tmp_path: Path) -> Callable[..., Path]:
+    """Write a log of a plant's incumbent."""
+
+    def write(name: str = "quad_tank", **settings: Any) -> Path:
+        return log_incumbent(tmp_path / f"log-{name}", name, **settings)
+
+    return write
