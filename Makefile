@@ -40,6 +40,7 @@ bench: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/python docs/studies/coverage.py
+	$(BIN)/python docs/studies/offpolicy.py
 	$(BIN)/python docs/studies/cstr.py
 	$(BIN)/python docs/studies/family.py
 	$(BIN)/python docs/studies/saddle.py

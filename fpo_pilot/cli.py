@@ -276,6 +276,26 @@ def identify(
 
 
 @app.command()
+def ope(
+    run: Run,
+    log: Annotated[
+        Path, typer.Option("--log", help="A run folder with a step log: ingested history, or an evaluation.")
+    ],
+    arms: Annotated[
+        str, typer.Option("--arms", help="Who drove in the episodes to judge by, parted by commas.")
+    ] = "incumbent",
+    margin: Annotated[float | None, typer.Option("--margin", min=0.0, help="By which the policy may be worse.")] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, max=64, help="Of the policy's noise at each state.")] = 16,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Estimate a policy's return from a log that it did not write: it may veto, and never promotes (exit code 1: veto or no answer)."""
+    from fpo_pilot.commands.ope import check_arms, run_ope
+
+    raise typer.Exit(run_ope(run, log, arms=check_arms(arms), margin=margin, draws=draws, seed=seed, as_json=json))
+
+
+@app.command()
 def ingest(
     files: Annotated[
         list[Path], typer.Argument(help="Exports of a historian, .csv or .parquet; several are put in order.")

@@ -25,6 +25,7 @@ COMMANDS = (
     "tune",
     "identify",
     "ingest",
+    "ope",
     "verify",
     "logs",
 )

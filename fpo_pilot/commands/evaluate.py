@@ -166,7 +166,7 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
             f"{run_dir}: found code, specs or weights that are not those of the evaluation, expected the same. "
             "Evaluate again, or check out what its manifest names."
         )
-    found, before = fly_again(bench, cell, worst.episode), trace(run_dir, worst)
+    found, before = fly_again(bench, cell, worst), trace(run_dir, worst)
     same = same_steps(found, before)
     if as_json:
         say_json({"id": worst.id, "identical": same, "steps": found.to_pylist()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -108,6 +108,18 @@ class Bench:
 
     def run(self, cell: Cell) -> CellTables | NoPlan:
         """Run one cell; NoPlan where there is no oracle."""
+        flown = self._fly(cell)
+        if isinstance(flown, NoPlan):
+            return flown
+        return CellTables(self._episode_table(cell, flown), self._step_table(cell, flown))
+
+    def trace(self, cell: Cell, last_episode: int) -> pa.Table:
+        """Return every step of the episodes of a cell up to ``last_episode``; none where there is no oracle."""
+        wanted = replace(cell, log_episodes=last_episode + 1)
+        flown = self._fly(wanted)
+        return self.step_schema.empty_table() if isinstance(flown, NoPlan) else self._step_table(wanted, flown)
+
+    def _fly(self, cell: Cell) -> EpisodeBatch | NoPlan:
         actor = self._actor(cell)
         if isinstance(actor, NoPlan):
             return actor
@@ -115,14 +127,13 @@ class Bench:
         shield = None
         if cell.shield and plant.safety is not None:
             shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
-        batch = run_episodes(
+        return run_episodes(
             plant,
             actor,
             Conditions(cell.scenario, cell.seed, cell.episodes, cell.log_episodes),
             shield=shield,
             incumbent=None if plant.safety is None else incumbent_controller(plant),
         )
-        return CellTables(self._episode_table(cell, batch), self._step_table(cell, batch))
 
     def _actor(self, cell: Cell) -> Actor | NoPlan:
         arm = cell.arm

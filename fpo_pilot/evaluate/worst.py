@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.evaluate.cells import Bench, Cell
-from fpo_pilot.evaluate.oracle import NoPlan
 from fpo_pilot.evaluate.store import CellTables
 from fpo_pilot.evidence.evaluation import ChosenDeployment
 from fpo_pilot.logs import write_json_atomic
@@ -61,23 +59,47 @@ def keep_worst(
         (one for _, tables in own.values() for one in _episodes(tables)),
         key=lambda one: (-one.violations_hard, one.returned, one.cell, one.episode),
     )[:KEPT]
-    traces = [steps_of(bench, *own[one.cell], one.episode) for one in kept]
+    before = _kept_before(run_dir, bench.step_schema)
+    traces = []
+    for key in dict.fromkeys(one.cell for one in kept):
+        wanted = [one for one in kept if one.cell == key]
+        traces += _traces(bench, *own[key], wanted, before)
     write_table_atomic(run_dir / STEPS, pa.concat_tables(traces) if traces else bench.step_schema.empty_table())
     write_json_atomic(run_dir / FILE, WorstOf(episodes=tuple(kept)).model_dump(mode="json"))
 
 
-def steps_of(bench: Bench, cell: Cell, tables: CellTables, episode: int) -> pa.Table:
-    """Return every step of an episode: from the log, or by running the cell again."""
-    steps = tables.steps.filter(pc.equal(tables.steps["episode_id"], episode))
-    return steps if steps.num_rows else fly_again(bench, cell, episode)
+def _traces(bench: Bench, cell: Cell, tables: CellTables, wanted: Sequence[Worst], before: pa.Table) -> list[pa.Table]:
+    """Return every step of some episodes of a cell: from the log, from what was kept before, or by flying the cell again."""
+    found = {}
+    for one in wanted:
+        for source in (tables.steps, before):
+            own = _episode(source, one)
+            if own.num_rows == one.steps:
+                found[one.episode] = own
+                break
+    missing = [one.episode for one in wanted if one.episode not in found]
+    if missing:
+        flown = bench.trace(cell, max(missing))
+        found |= {one.episode: _episode(flown, one) for one in wanted if one.episode in missing}
+    return [found[one.episode] for one in wanted]
 
 
-def fly_again(bench: Bench, cell: Cell, episode: int) -> pa.Table:
-    """Run the cell of an episode again, and return the steps of the episode."""
-    ran = bench.run(replace(cell, log_episodes=episode + 1))
-    if isinstance(ran, NoPlan):
-        return bench.step_schema.empty_table()
-    return ran.steps.filter(pc.equal(ran.steps["episode_id"], episode))
+def fly_again(bench: Bench, cell: Cell, worst: Worst) -> pa.Table:
+    """Fly the cell of an episode again, and return the steps of the episode."""
+    return _episode(bench.trace(cell, worst.episode), worst)
+
+
+def _episode(steps: pa.Table, worst: Worst) -> pa.Table:
+    same_cell = pc.equal(steps["cell"].cast(pa.string()), worst.cell)
+    return steps.filter(pc.and_(same_cell, pc.equal(steps["episode_id"], worst.episode)))
+
+
+def _kept_before(run_dir: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        steps = read_parquet(run_dir / STEPS)
+    except LogError:
+        return schema.empty_table()  # none yet, or damaged: flown again
+    return steps if steps.schema.equals(schema) else schema.empty_table()
 
 
 def read_worst(run_dir: Path) -> WorstOf:
@@ -94,10 +116,7 @@ def read_worst(run_dir: Path) -> WorstOf:
 
 def trace(run_dir: Path, worst: Worst) -> pa.Table:
     """Return the steps of a kept episode, as they were written."""
-    steps = read_parquet(run_dir / STEPS)
-    return steps.filter(
-        pc.and_(pc.equal(steps["cell"].cast(pa.string()), worst.cell), pc.equal(steps["episode_id"], worst.episode))
-    )
+    return _episode(read_parquet(run_dir / STEPS), worst)
 
 
 def same_steps(first: pa.Table, second: pa.Table) -> bool:

@@ -47,12 +47,21 @@ class LoggedEpisodes:
     reward: Tensor
     terminated: Tensor
     truncated: Tensor
+    step: Tensor
+    """``[T, B]`` of the episode."""
+    measured: Tensor
+    """``[T, B, M]`` readings, in engineering units."""
+    next_measured: Tensor
+    proposal: Tensor
+    """As ``action``, what was asked for; what was applied where the log does not say."""
+    log_density: Tensor
+    """``[T, B]`` of the proposal; NaN where the log does not say."""
     kept: Tensor
     """``[T, B]`` bool; what is not kept stands behind the end of its stretch, terminated and without reward."""
     source: WarmStartRecord
 
 
-def read_logged(folder: Path, plant: Plant, settings: WarmStart) -> LoggedEpisodes:
+def read_logged(folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends: bool = False) -> LoggedEpisodes:
     """Read the step log of a run folder as transitions of ``plant``.
 
     Rows of a scenario other than the nominal one, and of other arms than those of the settings, are passed over.
@@ -61,6 +70,7 @@ def read_logged(folder: Path, plant: Plant, settings: WarmStart) -> LoggedEpisod
         folder: a run folder with a step log, a manifest and a ledger that covers the log.
         plant: whose observation is rebuilt.
         settings: which arms count, and how many episodes there must be.
+        horizon_ends: an episode that reached its horizon ends there, instead of being cut: what is asked for is its return.
 
     Raises:
         LogError: the log is of another plant or of another version of it, is not as its ledger says, misses a column, has
@@ -76,6 +86,9 @@ def read_logged(folder: Path, plant: Plant, settings: WarmStart) -> LoggedEpisod
         "applied": _numbers(frame, [f"act.applied.{name}" for name in plant.action_names], folder),
         "reward": _numbers(frame, ["reward.total"], folder)[:, 0],
         "altered": _altered(frame, layout, folder),
+        "proposed": _proposals(frame, plant),
+        "log_density": _densities(frame),
+        "over": _over(frame, horizon_ends=horizon_ends),
     }
     keys = list(zip(*(frame[key].astype(str) for key in _EPISODE_KEYS if key in frame), strict=True))
     episode = pd.factorize(pd.Series(keys))[0]
@@ -195,6 +208,31 @@ def _altered(frame: pd.DataFrame, layout: ObservationLayout, folder: Path) -> np
     return frame["shield.active"].to_numpy(bool)
 
 
+def _proposals(frame: pd.DataFrame, plant: Plant) -> Floats:
+    """Return ``[R, A]`` what was asked for, or what was applied where that is not told."""
+    applied = frame[[f"act.applied.{name}" for name in plant.action_names]].to_numpy(np.float64, na_value=np.nan)
+    names = [f"act.proposed.{name}" for name in plant.action_names]
+    if any(name not in frame for name in names):
+        return applied
+    asked = frame[names].to_numpy(np.float64, na_value=np.nan)
+    return np.where(np.isfinite(asked), asked, applied)
+
+
+def _densities(frame: pd.DataFrame) -> Floats:
+    """Return ``[R]`` ln of the density of the logged actions, NaN where nobody knows it."""
+    if "log_density" not in frame:
+        return np.full(len(frame), np.nan)
+    return frame["log_density"].to_numpy(np.float64, na_value=np.nan)
+
+
+def _over(frame: pd.DataFrame, *, horizon_ends: bool) -> npt.NDArray[np.bool_]:
+    """Return ``[R]`` whether nothing comes after the row."""
+    over = frame["terminated"].to_numpy(bool)
+    if horizon_ends and "end_reason" in frame:
+        over = over | (frame["end_reason"].astype(object) == "horizon").to_numpy(bool)
+    return over
+
+
 def _check_references(frame: pd.DataFrame, layout: ObservationLayout, plant: Plant, folder: Path) -> None:
     """Refuse set points that are not those of the schedule: the observation is made of the schedule."""
     steps = frame["step"].to_numpy(np.int64)
@@ -255,11 +293,12 @@ def _transitions(
         layout, torch.as_tensor(seen), torch.as_tensor(moved), torch.as_tensor(step), torch.as_tensor(flags)
     )
     first = 0 if begins else back
-    ends = bool(frame["terminated"].iloc[rows[-1]])
+    ends = bool(columns["over"][rows[-1]])
     last = len(rows) if ends else len(rows) - 1
     if last <= first:
         return None
     following = torch.cat((obs[1:], obs[-1:]))[first:last]
+    readings = torch.as_tensor(measured)
     terminated = torch.zeros(last - first, dtype=torch.bool)
     truncated = terminated.clone()
     (terminated if ends else truncated)[-1] = True
@@ -270,6 +309,11 @@ def _transitions(
         "reward": torch.as_tensor(columns["reward"][rows][first:last]).to(torch.float32),
         "terminated": terminated,
         "truncated": truncated,
+        "step": torch.as_tensor(step[first:last]),
+        "measured": readings[first:last],
+        "next_measured": torch.cat((readings[1:], readings[-1:]))[first:last],
+        "proposal": plant.to_normalised(torch.as_tensor(columns["proposed"][rows][first:last])).to(torch.float32),
+        "log_density": torch.as_tensor(columns["log_density"][rows][first:last]),
     }
 
 

@@ -151,7 +151,7 @@ def fitted_q_estimate(
         resamples: of the bootstrap.
         confidence: of the interval.
         seed: of the bootstrap.
-        possible: least and greatest return that a logged reward allows; an estimate beyond is said.
+        possible: least and greatest return that the logged rewards allow; an interval that reaches beyond is not valid.
     """
     if batch.episodes < LEAST_EPISODES:
         return off("FQE", f"{batch.episodes} episodes, expected {LEAST_EPISODES} or more", batch.episodes)
@@ -176,14 +176,12 @@ def fitted_q_estimate(
     low, high = (float(end) for end in ends)
     if not math.isfinite(value) or not math.isfinite(low) or not math.isfinite(high):
         return off("FQE", "the regression does not settle on this log", batch.episodes)
-    warnings = []
-    if possible is not None and not possible[0] <= value <= possible[1]:
-        warnings.append(
-            f"the estimate {value:.4g} lies beyond what logged rewards allow ({possible[0]:.4g} to {possible[1]:.4g})"
+    if possible is not None and (low < possible[0] or high > possible[1]):
+        told = (
+            f"{low:.3g} to {high:.3g} lies beyond what the logged rewards allow, {possible[0]:.3g} to {possible[1]:.3g}"
         )
-    return OffPolicyEstimate(
-        method="FQE", valid=True, value=value, low=low, high=high, episodes=batch.episodes, warnings=tuple(warnings)
-    )
+        return off("FQE", f"{told}: the policy goes where the log has nothing", batch.episodes)
+    return OffPolicyEstimate(method="FQE", valid=True, value=value, low=low, high=high, episodes=batch.episodes)
 
 
 def _rounds(gram: Tensor, cross: Tensor, worth: Tensor, rounds: int) -> Tensor:

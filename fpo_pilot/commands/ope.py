@@ -1,0 +1,165 @@
+"""``fpo-pilot ope``: what a log says of a policy that did not write it; exit code 1 on a veto and where there is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fpo_pilot.commands.console import note, say, say_json, table
+from fpo_pilot.errors import PolicyError
+from fpo_pilot.logs.atomic import without_nan, write_json_atomic
+from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.writing import writing
+from fpo_pilot.specs import load_evaluation_spec, spec_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fpo_pilot.evaluate.offpolicy.judgement import LogDensity, OffPolicyRecord
+    from fpo_pilot.learn import Deployment, TrainedPolicy
+
+
+def run_ope(
+    run_dir: Path, log: Path, *, arms: Sequence[str], margin: float | None, draws: int, seed: int, as_json: bool
+) -> int:
+    """Judge the policy of ``run_dir`` by a log, write offpolicy.json, and print the estimates and the answer."""
+    from fpo_pilot.evaluate.offpolicy.judgement import FILE
+
+    record = judge_run(run_dir, log, arms=arms, margin=margin, draws=draws, seed=seed)
+    with writing(run_dir, "ope", (FILE,)):
+        write_json_atomic(run_dir / FILE, without_nan(record.model_dump(mode="json")))
+    if as_json:
+        say_json(without_nan(record.model_dump(mode="json")))
+    else:
+        _show(record, run_dir)
+    return 0 if record.answer.result == "no veto" else 1
+
+
+def judge_run(
+    run_dir: Path, log: Path, *, arms: Sequence[str], margin: float | None, draws: int, seed: int
+) -> OffPolicyRecord:
+    """Estimate what the policy of ``run_dir`` is worth from the episodes of ``arms`` in ``log``."""
+    import numpy as np
+
+    from fpo_pilot.evaluate.offpolicy.judgement import OffPolicyRecord, estimate_all, judge_policy, returns_of
+    from fpo_pilot.evaluate.offpolicy.log import BehindShield, read_batch
+    from fpo_pilot.evidence import bootstrap_interval
+    from fpo_pilot.learn import load_policy
+    from fpo_pilot.plants.load import load_plant
+
+    manifest = Manifest.read(run_dir)
+    plant = load_plant(manifest.plant)
+    policy, deployment = load_policy(run_dir), _deployment(run_dir)
+    batch, logged = read_batch(log, plant, tuple(arms))
+    acting = policy.deploy(deployment)
+    noisy = deployment.noise_scale > 0.0
+    behind = BehindShield(plant, lambda obs, noise: acting.act(obs, noise)[0], draws=draws if noisy else 1, seed=seed)
+    density, reason = _density_of(policy, deployment)
+    estimates = estimate_all(
+        batch, logged, behind, horizon=plant.horizon, log_density=density, no_density=reason, seed=seed
+    )
+    accepted = load_evaluation_spec(plant.name).margin if margin is None else margin
+    answer, beyond, worth = judge_policy(estimates, batch, logged, behind, margin=accepted)
+    interval = bootstrap_interval(np.asarray(returns_of(batch)), 0.95, seed)
+    return OffPolicyRecord(
+        plant=plant.name,
+        deployment=deployment.label,
+        log=str(log),
+        log_root=logged.source.ledger_root,
+        arms=tuple(arms),
+        behavior_density="known" if batch.log_density is not None else "none",
+        draws=behind.draws,
+        episodes=batch.episodes,
+        rows=int(batch.kept.sum()),
+        logged_return=worth,
+        logged_low=interval.low,
+        logged_high=interval.high,
+        margin=accepted,
+        beyond=beyond,
+        estimates=estimates,
+        answer=answer,
+        hashes={
+            "model": manifest.hashes.get("model"),
+            "plant": spec_hash(plant.spec),
+            "safety": None if plant.safety is None else spec_hash(plant.safety),
+        },
+    )
+
+
+def _deployment(run_dir: Path) -> Deployment:
+    """Return the deployment that the offline evaluation chose; without one, that without noise."""
+    from fpo_pilot.evaluate import Evaluation
+    from fpo_pilot.learn import Deployment
+
+    path = run_dir / "evaluation.json"
+    chosen = Evaluation.model_validate_json(path.read_bytes()).deployment if path.exists() else None
+    if chosen is None:
+        note(f"{run_dir}: no offline evaluation has chosen a deployment; judged without noise.")
+        return Deployment()
+    from pydantic import TypeAdapter
+
+    settings = chosen.model_dump(include={"noise_scale", "method", "steps", "candidates"})
+    return TypeAdapter(Deployment).validate_python(settings)
+
+
+def _density_of(policy: TrainedPolicy, deployment: Deployment) -> tuple[LogDensity | None, str]:
+    """Return ln π of proposals where it is exact: noise 1, one candidate, the sampler of training, no squashing of a flow."""
+    from fpo_pilot.learn.flow_policy import FlowPolicy
+    from fpo_pilot.learn.gaussian_policy import GaussianPolicy
+
+    if deployment.noise_scale != 1.0 or deployment.candidates > 1:
+        return None, f"a policy deployed with {deployment.label} has no density that is known exactly"
+    if isinstance(policy, FlowPolicy) and not policy.spec.squash:
+        if (deployment.method, deployment.steps) != ("euler", policy.spec.flow_steps):
+            return None, "the exact density is that of the sampler of training, and another one is deployed"
+        return (lambda obs, action: policy.exact_log_density(obs, action, {})), ""
+    if isinstance(policy, GaussianPolicy):
+
+        def gaussian(obs: Tensor, action: Tensor) -> Tensor:
+            inside = action.clamp(-1.0 + 1e-6, 1.0 - 1e-6)
+            u = inside.atanh() if policy.spec.squash else action
+            return policy.exact_log_density(obs, action, {"u": u})
+
+        return gaussian, ""
+    return None, "the density of this policy is known along its chain only"
+
+
+def _show(record: OffPolicyRecord, run_dir: Path) -> None:
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4g}"
+
+    table(
+        f"{record.plant}: mean return of an episode, {record.deployment}, from {record.episodes} logged episodes",
+        ("method", "estimate", "95 % interval", "effective", "largest weight", "note"),
+        (
+            (
+                one.method,
+                number(one.value),
+                f"{number(one.low)} to {number(one.high)}" if one.valid else "–",
+                number(one.effective_sample_size),
+                "–" if one.largest_weight_share is None else f"{one.largest_weight_share:.1%}",
+                one.reason or "; ".join(one.warnings),
+            )
+            for one in record.estimates
+        ),
+    )
+    low, high = number(record.logged_low), number(record.logged_high)
+    say(
+        f"the log ({', '.join(record.arms)}): {number(record.logged_return)} ({low} to {high}); margin {record.margin:g}"
+    )
+    say(f"beyond the log: {record.beyond:.1%} of the policy's actions")
+    say(f"answer: {record.answer.result.upper()}. {'; '.join(record.answer.reasons)}")
+    say(f"written: {run_dir / 'offpolicy.json'}")
+
+
+def check_arms(text: str) -> tuple[str, ...]:
+    """Split names of arms.
+
+    Raises:
+        PolicyError: there is none.
+    """
+    arms = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not arms:
+        raise PolicyError("--arms: found none, expected who drove in the episodes to judge by, such as incumbent.")
+    return arms

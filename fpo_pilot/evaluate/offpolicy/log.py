@@ -1,0 +1,108 @@
+"""From a run folder with a step log to what the estimators take, and what a policy would have done there behind its shield."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fpo_pilot.evaluate.offpolicy.batch import LogBatch
+from fpo_pilot.learn.logged import LoggedEpisodes, read_logged
+from fpo_pilot.plants.plant import Plant
+from fpo_pilot.plants.prediction import Prediction
+from fpo_pilot.shields import ShieldContext, build_stack, judge
+from fpo_pilot.specs.training import WarmStart
+
+Act = Callable[[Tensor, torch.Generator], Tensor]
+"""From observations ``[N, O]`` to normalised actions ``[N, A]``, or candidates ``[N, K, A]``."""
+
+
+def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBatch, LoggedEpisodes]:
+    """Read the episodes of ``arms``; an episode that reached its horizon ends there: its return is what is asked for.
+
+    Raises:
+        LogError: as :func:`fpo_pilot.learn.logged.read_logged`.
+    """
+    logged = read_logged(folder, plant, WarmStart(arms=arms, least_episodes=1), horizon_ends=True)
+    known = torch.isfinite(logged.log_density) | ~logged.kept
+    batch = LogBatch(
+        obs=logged.obs,
+        action=logged.action,
+        reward=logged.reward,
+        next_obs=logged.next_obs,
+        ends=logged.terminated,
+        kept=logged.kept,
+        step=logged.step.double() / plant.horizon,
+        starts=logged.kept[0] & (logged.step[0] == 0),
+        log_density=logged.log_density if bool(known.all()) else None,
+    )
+    return batch, logged
+
+
+class BehindShield:
+    """What a policy does behind the declared shield at logged states, each judged afresh.
+
+    The read-back is the applied action of the log. Latches, counts of samples and readings under way are those of a new episode: the
+    log does not tell what this policy's own would be. The draws are the same at every call.
+
+    Args:
+        plant: with its safety spec; without one the limits alone cut.
+        act: the policy as deployed.
+        draws: M, of the policy's noise.
+        seed: of the noise.
+    """
+
+    def __init__(self, plant: Plant, act: Act, *, draws: int, seed: int) -> None:
+        self.plant, self.act, self.draws, self.seed = plant, act, draws, seed
+
+    @torch.no_grad()
+    def __call__(self, obs: Tensor, measured: Tensor, applied: Tensor) -> Tensor:
+        """Return M actions ``[N, M, A]``, normalised, at observations ``[N, O]``, readings ``[N, M']`` and read-backs ``[N, A]``.
+
+        ``applied`` is normalised, as the log is.
+        """
+        plant, found = self.plant, []
+        previous = plant.to_engineering(applied.double())
+        for draw in range(self.draws):
+            generator = torch.Generator().manual_seed(self.seed + draw)
+            asked = plant.to_engineering(self.act(obs, generator).double())
+            if plant.safety is None:
+                low, high = (
+                    torch.tensor(bound, dtype=torch.float64) for bound in (plant.action_low, plant.action_high)
+                )
+                found.append(torch.minimum(torch.maximum(asked if asked.dim() == 2 else asked[:, 0], low), high))
+                continue
+            shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
+            rows, size = measured.shape
+            context = ShieldContext(
+                measured.double(),
+                torch.zeros((rows, size), dtype=torch.uint8),
+                torch.zeros((rows, size), dtype=torch.float64),
+                previous,
+                torch.full_like(previous, torch.nan),
+                plant.period,
+            )
+            found.append(judge(shield, context, asked).verdict.action)
+        return plant.to_normalised(torch.stack(found, dim=1))
+
+    def ahead(self, logged: LoggedEpisodes) -> Callable[[Tensor], Tensor]:
+        """Return the actions at the next states of rows of the log."""
+        obs, measured = logged.next_obs.flatten(0, 1), logged.next_measured.flatten(0, 1)
+        applied = logged.action.flatten(0, 1)
+        return lambda rows: self(obs[rows], measured[rows], applied[rows])
+
+    def at_start(self, logged: LoggedEpisodes, starts: Tensor) -> Tensor:
+        """Return the first actions ``[E, M, A]`` of episodes."""
+        begin = torch.tensor([self.plant.action_start], dtype=torch.float64).expand(int(starts.sum()), -1)
+        return self(logged.obs[0, starts], logged.measured[0, starts], self.plant.to_normalised(begin))
+
+    def at_logged(self, logged: LoggedEpisodes) -> Tensor:
+        """Return one action ``[T, B, A]`` at every logged state: what the log's own action stands beside."""
+        begin = torch.tensor(self.plant.action_start, dtype=torch.float64)
+        first = self.plant.to_normalised(begin[None]).expand(logged.action.shape[1], -1)[None]
+        before = torch.cat((first, logged.action[:-1].double()))
+        shape = logged.kept.shape
+        flat = self(logged.obs.flatten(0, 1), logged.measured.flatten(0, 1), before.flatten(0, 1))[:, 0]
+        return flat.reshape(*shape, -1)
