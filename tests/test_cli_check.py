@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -56,3 +57,20 @@ def test_all_means_those_that_ship_too(monkeypatch, capfd, tmp_path) -> None:
     code, out, _ = call(monkeypatch, capfd, "check", "--all", "--json")
     assert code == 0
     assert {one["plant"] for one in json.loads(out)} == set(content.list_plants())
+
+
+def test_a_certificate_is_told_and_a_changed_spec_makes_it_stale(monkeypatch, capfd, tmp_path) -> None:
+    root = content.shipped_root()
+    for part in ("envs/cstr_late", "envs/cstr", "safety/certificates"):
+        shutil.copytree(root / part, tmp_path / part)
+    shutil.copy(root / "safety/cstr_late.yaml", tmp_path / "safety/cstr_late.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert "certificate: valid for these specs" in call(monkeypatch, capfd, "check", "--plant", "cstr_late")[1]
+    file = tmp_path / "safety/cstr_late.yaml"
+    text = file.read_text("utf-8")
+    assert "high: 350" in text
+    file.write_text(text.replace("high: 350", "high: 351", 1), "utf-8")
+    assert "certificate: STALE" in call(monkeypatch, capfd, "check", "--plant", "cstr_late")[1]
+    shutil.rmtree(tmp_path / "safety/certificates")
+    code, out, _ = call(monkeypatch, capfd, "check", "--plant", "cstr_late", "--json")
+    assert (code, json.loads(out)[0]["certificate"]) == (0, "absent")

@@ -159,3 +159,17 @@ def status_of(path: Path, binding: Binding) -> tuple[Status, tuple[str, ...]]:
     if changed:
         return "stale", changed
     return ("valid" if record.verdict == "certified" else "refused"), ()
+
+
+def record_path(plant_yaml: Path) -> Path:
+    """Return where the record of a plant lies: ``safety/certificates/NAME.json`` of the project that it is in.
+
+    Raises:
+        CertificateError: the plant is in no project.
+    """
+    folder = plant_yaml.absolute().parent
+    if folder.parent.name != "envs":
+        raise CertificateError(
+            f"{plant_yaml}: found a plant outside of envs/, expected envs/NAME/plant.yaml. Say where with --output."
+        )
+    return folder.parent.parent / "safety" / "certificates" / f"{folder.name}.json"

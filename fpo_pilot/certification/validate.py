@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -321,17 +320,3 @@ def _safety(plant: Plant) -> SafetySpec:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def record_path(plant_yaml: Path) -> Path:
-    """Return where the record of a plant lies: ``safety/certificates/NAME.json`` of the project that it is in.
-
-    Raises:
-        CertificateError: the plant is in no project.
-    """
-    folder = plant_yaml.absolute().parent
-    if folder.parent.name != "envs":
-        raise CertificateError(
-            f"{plant_yaml}: found a plant outside of envs/, expected envs/NAME/plant.yaml. Say where with --output."
-        )
-    return folder.parent.parent / "safety" / "certificates" / f"{folder.name}.json"

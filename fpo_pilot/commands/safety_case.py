@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fpo_pilot.certification.case import Claim, SafetyCase, build_case
-from fpo_pilot.certification.record import read_record, status_of
+from fpo_pilot.certification.record import read_record, record_path, status_of
 from fpo_pilot.certification.words import CASE, GUARDS
 from fpo_pilot.commands.console import note, say, say_json
 from fpo_pilot.errors import CertificateError
@@ -54,7 +54,7 @@ def case_of(plant_name: str) -> SafetyCase:
     Raises:
         CertificateError: the plant has no safety spec.
     """
-    from fpo_pilot.certification.validate import binding_of, record_path
+    from fpo_pilot.certification.validate import binding_of
     from fpo_pilot.plants.load import load_plant
 
     plant_yaml = find_plant(plant_name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fpo_pilot.certification.record import Record, Row, read_record, status_of, write_record
+from fpo_pilot.certification.record import Record, Row, read_record, record_path, status_of, write_record
 from fpo_pilot.certification.words import STATUS
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.specs.content import find_plant
@@ -40,7 +40,7 @@ def run_validate_safety(plant_name: str, attack: Attack, *, output: Path | None,
     """Validate a plant's shields and write the record; 0 if it is a certificate, 1 if it is a refusal."""
     import torch
 
-    from fpo_pilot.certification.validate import record_path, validate
+    from fpo_pilot.certification.validate import validate
     from fpo_pilot.logs.tables import write_table_atomic
     from fpo_pilot.plants.load import load_plant
 
@@ -62,7 +62,7 @@ def run_validate_safety(plant_name: str, attack: Attack, *, output: Path | None,
 
 def run_check_certificate(plant_name: str, *, output: Path | None, as_json: bool) -> int:
     """Say whether the record of a plant still speaks for its specs; 0 only for a valid certificate."""
-    from fpo_pilot.certification.validate import binding_of, record_path
+    from fpo_pilot.certification.validate import binding_of
     from fpo_pilot.plants.load import load_plant
 
     path = record_path(find_plant(plant_name)) if output is None else output
