@@ -411,6 +411,10 @@ def verify(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="A signature that was kept elsewhere.")
     ] = None,
+    handover: Annotated[
+        list[Path] | None,
+        typer.Option("--handover", help="By which a key follows --pubkey; repeatable, in their order."),
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also read every page, and recompute blocks and gate verdicts from them.")
     ] = False,
@@ -419,7 +423,9 @@ def verify(
     """Compare a run with its ledger: 0 intact, 1 changed or incomplete. Needs no torch."""
     from fpo_pilot.commands.verify import run_verify
 
-    raise typer.Exit(run_verify(run, public_key=public_key, checkpoint=checkpoint, deep=deep, as_json=json))
+    raise typer.Exit(
+        run_verify(run, public_key=public_key, checkpoint=checkpoint, deep=deep, as_json=json, handovers=handover or ())
+    )
 
 
 @app.command()

@@ -23,6 +23,19 @@ def keys_new(
     raise typer.Exit(run_new_key(path, as_json=json))
 
 
+@keys.command("rotate")
+def keys_rotate(
+    old: Annotated[Path, typer.Argument(help="The private key until now.")],
+    new: Annotated[Path, typer.Argument(help="The private key from now on, made by `keys new`.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Default: NEW.handover.json.")] = None,
+    json: Json = False,
+) -> None:
+    """Let a key say which one follows it: `verify --pubkey OLD.pub --handover FILE` then takes signatures of both."""
+    from fpo_pilot.commands.verify import run_rotate
+
+    raise typer.Exit(run_rotate(old, new, output, as_json=json))
+
+
 @keys.command("show")
 def keys_show(path: Annotated[Path, typer.Argument(help="A public key.")], json: Json = False) -> None:
     """Print the fingerprint of a public key, to be compared in person."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,20 +13,31 @@ from fpo_pilot.evidence.recompute import recompute_rollouts
 from fpo_pilot.evidence.recompute_evaluation import recompute_evaluation
 from fpo_pilot.logs.keys import fingerprint, make_key, read_attestation, read_private_key, read_public_key, sign
 from fpo_pilot.logs.ledger import Ledger, files_of
+from fpo_pilot.logs.succession import hand_over, successors
 from fpo_pilot.logs.verify import Verification, verify_run
 
 SECRET_VARIABLE = "FPO_PILOT_PASSPHRASE"  # noqa: S105  # its name, not its content
 """Environment variable of the passphrase of a private key, where nobody can type it."""
 
 
-def run_verify(run_dir: Path, *, public_key: Path | None, checkpoint: Path | None, deep: bool, as_json: bool) -> int:
+def run_verify(
+    run_dir: Path,
+    *,
+    public_key: Path | None,
+    checkpoint: Path | None,
+    deep: bool,
+    as_json: bool,
+    handovers: Sequence[Path] = (),
+) -> int:
     """Verify a run; 0 if it is intact, 1 if not."""
-    key = None if public_key is None else read_public_key(public_key)
+    if handovers and public_key is None:
+        raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
+    keys = () if public_key is None else successors(read_public_key(public_key), handovers)
     kept = None if checkpoint is None else read_attestation(checkpoint)
     total = float(sum(path.stat().st_size for path in files_of(run_dir))) if run_dir.is_dir() else 1.0
     with progress("verify [bytes]", max(total, 1.0), quiet=as_json) as report:
         found = verify_run(
-            run_dir, public_key=key, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
+            run_dir, public_keys=keys, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
         )
     if deep and found.intact:  # what was changed has no verdict to recompute
         found = replace(found, faults=(*recompute_evaluation(run_dir), *recompute_rollouts(run_dir)))
@@ -43,7 +55,7 @@ def run_verify(run_dir: Path, *, public_key: Path | None, checkpoint: Path | Non
             }
         )
     else:
-        _show(run_dir, found, deep=deep, has_key=key is not None)
+        _show(run_dir, found, deep=deep, has_key=bool(keys))
     return 0 if found.intact else 1
 
 
@@ -86,6 +98,20 @@ def run_new_key(path: Path, *, as_json: bool) -> int:
     say(f"private key (keep it): {path}")
     say(f"public key (give it away): {public}")
     say(f"fingerprint (tell it in person): {mark}")
+    return 0
+
+
+def run_rotate(old: Path, new: Path, output: Path | None, *, as_json: bool) -> int:
+    """Let the old key say that the new one follows it."""
+    path = output or new.with_name(new.name + ".handover.json")
+    keys = [read_private_key(key, passphrase_for(key)) for key in (old, new)]
+    signed = hand_over(keys[0], keys[1], path)
+    if as_json:
+        say_json({"handover": str(path), **signed.model_dump()})
+        return 0
+    say(f"key {signed.old}")
+    say(f"is followed by {signed.new}")
+    say(f"hand-over (give it away with the new public key): {path}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Verification:
 def verify_run(
     run_dir: Path,
     *,
-    public_key: Ed25519PublicKey | None = None,
+    public_keys: Sequence[Ed25519PublicKey] = (),
     checkpoint: Attestation | None = None,
     deep: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -62,7 +62,7 @@ def verify_run(
 
     Args:
         run_dir: the run folder.
-        public_key: every signature of the run must be this key's, and there must be one.
+        public_keys: every signature of the run must be by one of these, and there must be one.
         checkpoint: a signature kept elsewhere: the ledger must have grown out of what it signed.
         deep: read every page of every table with its checksum, and check that ``seq`` has no gap.
         progress: told the bytes read so far.
@@ -102,7 +102,7 @@ def verify_run(
     half = interrupted(records)
     if half is not None:
         faults.append(Fault(f"{FILE}:{half.i + 1}", f"no end of `{half.path}`", "one: run the command again"))
-    signatures, signed = _signature_faults(run_dir, records, public_key, checkpoint)
+    signatures, signed = _signature_faults(run_dir, records, public_keys, checkpoint)
     return Verification(len(records), len(present), read, root_of(records), signatures, (*faults, *signed))
 
 
@@ -165,7 +165,7 @@ def _sequence_faults(records: Iterable[Record]) -> list[Fault]:
 
 
 def _signature_faults(
-    run_dir: Path, records: tuple[Record, ...], key: Ed25519PublicKey | None, checkpoint: Attestation | None
+    run_dir: Path, records: tuple[Record, ...], keys: Sequence[Ed25519PublicKey], checkpoint: Attestation | None
 ) -> tuple[int, list[Fault]]:
     """Check each signature beside the ledger, and the one that was kept elsewhere."""
     faults: list[Fault] = []
@@ -181,17 +181,17 @@ def _signature_faults(
         trouble = _statement_trouble(statement, records)
         if trouble:
             faults.append(Fault(where, trouble, "the root that was signed"))
-        elif key is not None and not signed_by(statement, key):
+        elif keys and not any(signed_by(statement, key) for key in keys):
             faults.append(Fault(where, f"a signature that is not by key {statement.key[:16]}… as given", "its own"))
-        elif key is not None:
+        elif keys:
             good += 1
-    if key is not None and not paths:
+    if keys and not paths:
         faults.append(Fault("attestations", "no signature", "one by the key that was given"))
     if checkpoint is not None:
         trouble = _statement_trouble(checkpoint, records)
         if trouble:
             faults.append(Fault(FILE, trouble, "the history that the checkpoint signed"))
-        if key is not None and not signed_by(checkpoint, key):
+        if keys and not any(signed_by(checkpoint, key) for key in keys):
             faults.append(Fault("checkpoint", "a signature that is not by the key given", "its own"))
     return good, faults
 

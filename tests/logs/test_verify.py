@@ -105,23 +105,23 @@ def test_a_history_made_anew_does_not_match_what_was_signed(run, tmp_path) -> No
     make_key(tmp_path / "key", WORDS)
     key = read_public_key(tmp_path / "key.pub")
     kept = sign(run, tuple(Ledger(run).records), read_private_key(tmp_path / "key", WORDS))
-    assert verify_run(run, public_key=key, checkpoint=kept).signatures == 1
+    assert verify_run(run, public_keys=(key,), checkpoint=kept).signatures == 1
     (run / "manifest.json").write_text('{"a": 2}', "utf-8")
     Ledger(run).enter([run / "manifest.json"])
-    assert verify_run(run, public_key=key, checkpoint=kept).intact  # it grew out of what was signed
+    assert verify_run(run, public_keys=(key,), checkpoint=kept).intact  # it grew out of what was signed
     (run / FILE).unlink()
     Ledger(run).enter(files_of(run))
     assert places(run) == ["attestations/0000.json"]
     shutil.rmtree(run / "attestations")
     assert places(run, checkpoint=kept) == [FILE]
-    assert places(run, public_key=key) == ["attestations"]
+    assert places(run, public_keys=(key,)) == ["attestations"]
 
 
 def test_another_key_is_told(run, tmp_path) -> None:
     for name in ("ours", "theirs"):
         make_key(tmp_path / name, WORDS)
     sign(run, tuple(Ledger(run).records), read_private_key(tmp_path / "theirs", WORDS))
-    assert places(run, public_key=read_public_key(tmp_path / "ours.pub")) == ["attestations/0000.json"]
+    assert places(run, public_keys=(read_public_key(tmp_path / "ours.pub"),)) == ["attestations/0000.json"]
 
 
 def test_a_folder_without_a_ledger_is_no_run_to_verify(tmp_path) -> None:
