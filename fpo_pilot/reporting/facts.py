@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fpo_pilot.reporting.labels import candidate_of, candidate_row, judged_shield
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
-from fpo_pilot.reporting.views import EvaluationRowView, LimitView
+from fpo_pilot.reporting.spec_views import LimitView
+from fpo_pilot.reporting.views import EvaluationRowView
 
 RANDOM_ACTIONS = "random-actions"
 CHOOSING = ("choice", "choose", "choosing", "selection", "deployment")

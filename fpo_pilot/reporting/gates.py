@@ -6,7 +6,8 @@ from fpo_pilot.reporting.labels import scenario_label, stage_label
 from fpo_pilot.reporting.page import Cell, Column, Mark, Outcome, Row, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, percent, say
 from fpo_pilot.reporting.run_folder import Run
-from fpo_pilot.reporting.views import GateResultView, GateSpecView, IntervalView, SafetyView, VerdictView
+from fpo_pilot.reporting.spec_views import GateSpecView, SafetyView
+from fpo_pilot.reporting.views import GateResultView, IntervalView, VerdictView
 
 SEVERITY = {"pass": 0, "inconclusive": 1, "fail": 2}
 EVENTS = ("hard_violation", "outside_band", "intervention", "infeasible")

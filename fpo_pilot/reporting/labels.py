@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, declared, say
-from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView, LimitView, PlantView
+from fpo_pilot.reporting.spec_views import LimitView, PlantView
+from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView
 
 STAGES = ("offline", "shadow", "bounded", "full")
 _KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")

@@ -31,7 +31,8 @@ from fpo_pilot.reporting.labels import (
 from fpo_pilot.reporting.page import Block, Cell, Column, Notice, Paragraph, Row, Section, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Bilingual, Message, Number, Phrase, Verbatim, percent, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
-from fpo_pilot.reporting.views import EvaluationView, SafetyView, TextView, ViolationsView
+from fpo_pilot.reporting.spec_views import SafetyView, TextView
+from fpo_pilot.reporting.views import EvaluationView, ViolationsView
 
 
 def safety_section(run: Run) -> Section:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from fpo_pilot.errors import ReportError
 from fpo_pilot.logs.ledger import read_ledger, root_of, settled
-from fpo_pilot.reporting.views import EvaluationView, ManifestView, RolloutView, View
+from fpo_pilot.reporting.spec_views import View
+from fpo_pilot.reporting.views import EvaluationView, ManifestView, RolloutView
 
 ViewT = TypeVar("ViewT", bound=View)
 

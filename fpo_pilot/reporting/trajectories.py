@@ -21,7 +21,7 @@ from fpo_pilot.reporting.labels import (
 from fpo_pilot.reporting.page import Figure, Source
 from fpo_pilot.reporting.phrases import Phrase, declared, say
 from fpo_pilot.reporting.run_folder import Run, numbers, strings
-from fpo_pilot.reporting.views import PlantView, SafetyView
+from fpo_pilot.reporting.spec_views import PlantView, SafetyView
 
 MOST_SIGNALS = 4
 MOST_ACTIONS = 2

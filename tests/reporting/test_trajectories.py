@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from fpo_pilot.reporting.labels import arm_label
+from fpo_pilot.reporting.spec_views import PlantView, SafetyView
 from fpo_pilot.reporting.trajectories import Path, Process, episode_panels, key_signals
-from fpo_pilot.reporting.views import PlantView, SafetyView
 from fpo_pilot.specs import load_plant_spec, load_safety_spec
 
 
