@@ -90,3 +90,10 @@ def test_arms_that_are_not_there_are_refused(log, run, monkeypatch, capfd, words
     code, _, err = call(monkeypatch, capfd, "ope", str(run), "--log", str(log), *words)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize("margin", ["nan", "inf"])
+def test_a_margin_by_which_nothing_is_ever_worse_is_refused(log, run, monkeypatch, capfd, margin) -> None:
+    code, _, err = call(monkeypatch, capfd, "ope", str(run), "--log", str(log), "--margin", margin)
+    assert code == 2
+    assert "--margin" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,16 +51,18 @@ def judge_run(
 
     manifest = Manifest.read(run_dir)
     plant = load_plant(manifest.plant)
+    accepted = load_evaluation_spec(plant.name).margin if margin is None else _checked_margin(margin)
     policy, deployment = load_policy(run_dir), _deployment(run_dir)
     batch, logged = read_batch(log, plant, tuple(arms))
     acting = policy.deploy(deployment)
     noisy = deployment.noise_scale > 0.0
-    behind = BehindShield(plant, lambda obs, noise: acting.act(obs, noise)[0], draws=draws if noisy else 1, seed=seed)
+    behind = BehindShield(
+        plant, lambda obs, noise: acting.act(obs, noise)[0], draws=draws if noisy else 1, seed=seed, noisy=noisy
+    )
     density, reason = _density_of(policy, deployment)
     estimates = estimate_all(
         batch, logged, behind, horizon=plant.horizon, log_density=density, no_density=reason, seed=seed
     )
-    accepted = load_evaluation_spec(plant.name).margin if margin is None else margin
     answer, beyond, worth = judge_policy(estimates, batch, logged, behind, margin=accepted)
     interval = bootstrap_interval(np.asarray(returns_of(batch)), 0.95, seed)
     return OffPolicyRecord(
@@ -85,6 +88,15 @@ def judge_run(
             "safety": None if plant.safety is None else spec_hash(plant.safety),
         },
     )
+
+
+def _checked_margin(margin: float) -> float:
+    """Return it; nothing is below a return less NaN or infinity, and so nothing would ever be vetoed."""
+    if not math.isfinite(margin) or margin < 0.0:
+        raise PolicyError(
+            f"--margin: found {margin}, expected a number that is not negative. Give one, or leave it out."
+        )
+    return margin
 
 
 def _deployment(run_dir: Path) -> Deployment:

@@ -61,7 +61,9 @@ class LoggedEpisodes:
     source: WarmStartRecord
 
 
-def read_logged(folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends: bool = False) -> LoggedEpisodes:
+def read_logged(
+    folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends: bool = False, shielded: bool = False
+) -> LoggedEpisodes:
     """Read the step log of a run folder as transitions of ``plant``.
 
     Rows of a scenario other than the nominal one, and of other arms than those of the settings, are passed over.
@@ -71,6 +73,7 @@ def read_logged(folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends
         plant: whose observation is rebuilt.
         settings: which arms count, and how many episodes there must be.
         horizon_ends: an episode that reached its horizon ends there, instead of being cut: what is asked for is its return.
+        shielded: rows with the shield off are passed over too. An ingested log does not tell, and is taken.
 
     Raises:
         LogError: the log is of another plant or of another version of it, is not as its ledger says, misses a column, has
@@ -78,7 +81,7 @@ def read_logged(folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends
     """
     _check_plant(folder, plant)
     root = _ledger_root(folder)
-    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder)
+    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder, shielded=shielded)
     layout = observation_layout(plant, device=torch.device("cpu"), dtype=torch.float64)
     _check_references(frame, layout, plant, folder)
     columns = {
@@ -148,7 +151,7 @@ def _ledger_root(folder: Path) -> str:
     return root_of(records)
 
 
-def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Path) -> pd.DataFrame:
+def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Path, *, shielded: bool) -> pd.DataFrame:
     """Return the rows to learn from, in their order."""
     names = [f"obs.{name}" for name in plant.measured_names]
     names += [f"act.applied.{name}" for name in plant.action_names]
@@ -162,6 +165,8 @@ def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Pa
     rows = scenario.isna() | scenario.isin(["", "nominal"])
     if settings.arms:
         rows &= frame["arm"].astype(object).isin(settings.arms)
+    if shielded and plant.safety is not None and "shield" in frame:
+        rows &= frame["shield"].isna() | frame["shield"].eq(True)
     chosen = frame[rows]
     if chosen.empty:
         there = ", ".join(sorted(set(map(str, frame["arm"]))))

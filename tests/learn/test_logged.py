@@ -84,6 +84,17 @@ def test_after_a_gap_an_observation_waits_for_its_history(logged_incumbent: Writ
     assert gapped.reward[9:, 1].eq(0.0).all()
 
 
+def unshielded(columns: dict[str, Any]) -> None:
+    columns["shield"] = columns["episode_id"] != 1
+
+
+def test_an_episode_with_the_shield_off_can_be_left_out(logged_incumbent: Write) -> None:
+    plant, settings = load_plant("quad_tank"), WarmStart(least_episodes=1)
+    folder = logged_incumbent(episodes=3, change=unshielded)
+    assert read_logged(folder, plant, settings).source.episodes == 3
+    assert read_logged(folder, plant, settings, shielded=True).source.episodes == 2
+
+
 def missing(columns: dict[str, Any]) -> None:
     columns["act.applied.v1"] = np.full(len(columns["step"]), np.nan)
 

@@ -7,8 +7,9 @@ of k more steps. The draws :math:`\varepsilon_m` are the same in every round (co
 the features, since Q is linear in them. A cut stretch bootstraps; the end of an episode does not. It needs no density.
 
 Features of z = (s, a, share of the horizon), each scaled by its spread: 1, z, all products, and random cosines (Rahimi and Recht
-2007), so that quadratic values are hit exactly. The interval is a percentile bootstrap over episodes: the sums that a fit needs are
-kept for each episode, so that a resample costs a solution of a small system and no pass over the data.
+2007), so that quadratic values are hit exactly; not where z is so long that of the products only the squares are taken. The interval is
+a percentile bootstrap over stretches: the sums that a fit needs are kept for each, so that a resample costs a solution of a small system
+and no pass over the data. An episode with gaps is several stretches, which are drawn apart: its interval is too narrow.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LEAST_EPISODES = 20
 RIDGE = 1e-6
 """Of the mean of the squared features; Q is pulled to 0 by it where the log says nothing."""
 COSINES = 64
+MOST_PRODUCTS = 1_000
+"""Where there would be more products than this, only squares are taken: memory grows with the square of the features."""
 _ONES_AT_ONCE = 16_384
 
 NextActions = Callable[[Tensor], Tensor]
@@ -56,6 +59,8 @@ class Features:
         """Return features in float64."""
         scaled = (z.double() - self.mean) / self.spread
         rows, columns = torch.triu_indices(scaled.shape[1], scaled.shape[1])
+        if len(rows) > MOST_PRODUCTS:
+            rows = columns = torch.arange(scaled.shape[1])
         products = scaled[:, rows] * scaled[:, columns]
         waves = torch.cos(scaled @ self.directions + self.phases)
         return torch.cat((torch.ones_like(scaled[:, :1]), scaled, products, waves), dim=1)
@@ -153,8 +158,9 @@ def fitted_q_estimate(
         seed: of the bootstrap.
         possible: least and greatest return that the logged rewards allow; an interval that reaches beyond is not valid.
     """
-    if batch.episodes < LEAST_EPISODES:
-        return off("FQE", f"{batch.episodes} episodes, expected {LEAST_EPISODES} or more", batch.episodes)
+    if batch.distinct_episodes < LEAST_EPISODES:
+        told = f"{batch.episodes} episodes, {batch.distinct_episodes} of them no copy of another"
+        return off("FQE", f"{told}, expected {LEAST_EPISODES} or more", batch.episodes)
     value = float((fitted.first @ fitted.weights).mean())
     generator = torch.Generator().manual_seed(seed)
     count = fitted.gram.shape[0]

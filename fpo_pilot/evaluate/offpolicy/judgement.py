@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from fpo_pilot.evaluate.offpolicy.atoms import share_on_a_limit
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
 from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
 from fpo_pilot.evaluate.offpolicy.fitted_q import FittedQ, fit_q, fitted_q_estimate
@@ -70,6 +71,10 @@ def estimate_all(
         no_density: why it has none.
         seed: of features and bootstraps.
     """
+    known, unknown = batch.log_density is not None, ""
+    on_limit = share_on_a_limit(behind.plant, batch, logged.proposal) if known else 0.0
+    if on_limit > 0.0:
+        unknown = f"{on_limit:.1%} of the logged proposals lie on a limit of range or rate: what was asked for there is not known"
     fitted = fit_q(
         batch,
         behind.ahead(logged),
@@ -88,7 +93,9 @@ def estimate_all(
         ratio = torch.where(batch.kept, flat.double() - batch.log_density, 0.0)
     if ratio is not None and not bool(torch.isfinite(ratio).all()):
         ratio, no_density = None, "the policy's density cannot be computed at every logged proposal"
-    if batch.log_density is not None and ratio is None:
+    if unknown:
+        return (*found, *(off(name, unknown, batch.episodes) for name in ("SN-PDIS", "WDR", "kernel-WDR")))
+    if known and ratio is None:
         found += [off("SN-PDIS", no_density, batch.episodes), off("WDR", no_density, batch.episodes)]
     else:
         found += [per_decision(batch, ratio, seed=seed), weighted_doubly_robust(batch, ratio, q, v, seed=seed)]
@@ -129,7 +136,7 @@ def _kernel(
 ) -> OffPolicyEstimate:
     if batch.log_density is None:
         return weighted_doubly_robust(batch, None, q, v, seed=seed, name="kernel-WDR")
-    if behind.draws > 1:
+    if behind.noisy:
         return off("kernel-WDR", "it is for a policy that draws nothing", batch.episodes)
     own = behind.act(batch.obs.flatten(0, 1), torch.Generator().manual_seed(behind.seed)).reshape(logged.proposal.shape)
     density = torch.where(batch.kept, batch.log_density, 0.0)

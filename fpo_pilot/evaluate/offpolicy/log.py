@@ -20,12 +20,14 @@ Act = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBatch, LoggedEpisodes]:
-    """Read the episodes of ``arms``; an episode that reached its horizon ends there: its return is what is asked for.
+    """Read the episodes of ``arms``, but none that was flown with the shield off: that was another controller.
+
+    An episode that reached its horizon ends there: its return is what is asked for.
 
     Raises:
         LogError: as :func:`fpo_pilot.learn.logged.read_logged`.
     """
-    logged = read_logged(folder, plant, WarmStart(arms=arms, least_episodes=1), horizon_ends=True)
+    logged = read_logged(folder, plant, WarmStart(arms=arms, least_episodes=1), horizon_ends=True, shielded=True)
     known = torch.isfinite(logged.log_density) | ~logged.kept
     batch = LogBatch(
         obs=logged.obs,
@@ -52,10 +54,12 @@ class BehindShield:
         act: the policy as deployed.
         draws: M, of the policy's noise.
         seed: of the noise.
+        noisy: whether the policy draws at all, which one draw does not tell; if left out, whether there are several.
     """
 
-    def __init__(self, plant: Plant, act: Act, *, draws: int, seed: int) -> None:
+    def __init__(self, plant: Plant, act: Act, *, draws: int, seed: int, noisy: bool | None = None) -> None:
         self.plant, self.act, self.draws, self.seed = plant, act, draws, seed
+        self.noisy = draws > 1 if noisy is None else noisy
 
     @torch.no_grad()
     def __call__(self, obs: Tensor, measured: Tensor, applied: Tensor) -> Tensor:

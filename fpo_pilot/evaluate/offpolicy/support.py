@@ -17,13 +17,15 @@ _MOST_ROWS = 20_000
 def support(batch: LogBatch, actions: Tensor) -> float:
     """Return the share of the policy's actions that lie beyond the log: farther from it than 99 % of its own rows are.
 
+    Copies of an episode count once: beside its copies every row is at distance 0, and anything else would lie beyond.
+
     Distance: to the 5th neighbour among the logged (s, a), each entry over its spread; of a logged row, the row itself left out.
 
     Args:
         batch: the log.
         actions: ``[T, B, A]`` of policy∘shield at the logged states, normalised.
     """
-    kept = batch.kept.flatten()
+    kept = (batch.kept & batch.distinct).flatten()
     obs = batch.obs.flatten(0, 1)[kept].double().numpy()
     logged = np.concatenate((obs, batch.action.flatten(0, 1)[kept].double().numpy()), axis=1)
     asked = np.concatenate((obs, actions.flatten(0, 1)[kept].double().numpy()), axis=1)

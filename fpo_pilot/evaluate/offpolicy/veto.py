@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -39,6 +40,12 @@ def decide(
         margin: by which a policy may be worse.
         most_beyond: more than this is no answer: an estimate there is made up of what the features go on to.
     """
+    missing = [
+        name for name, number in (("support", beyond), ("return of the log", logged)) if not math.isfinite(number)
+    ]
+    if missing:  # a comparison with NaN is false, and would read as no veto
+        reason = f"the {' and the '.join(missing)} cannot be told: the log has no whole episode"
+        return Answer(result="no answer", reasons=(reason,))
     valid = [one for one in estimates if one.valid]
     worse = [one for one in valid if one.high is not None and one.high < logged - margin]
     if beyond > most_beyond:
