@@ -127,7 +127,7 @@ def write_graph(graph: DeployedGraph, facts: Mapping[str, str], *, noise_input: 
     with torch.no_grad(), warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="fpo-pilot-onnx-") as folder:
         path = Path(folder) / "graph.onnx"
         graph(*inputs)  # embeddings of the times are made once, outside of the trace
-        # The exporter that is to replace this one needs onnxscript (docs/decisions.md 31).
+        # The exporter that is to replace this one needs onnxscript (docs/decisions.md 32).
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # A comparison of shapes is decided with two rows, and means the same for one or many: parity looks at both.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
