@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 
+from fpo_pilot.evaluate.arms import weights_hash
 from fpo_pilot.evidence.evaluation import ChosenDeployment
 from fpo_pilot.learn import Deployment, build_policy, load_policy, train
 from fpo_pilot.learn import graph as graphs
@@ -165,7 +166,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(run, plant, monkeypatch,
     assert facts["warning"] == model.doc_string
     assert facts["authority"] == "none"
     assert facts["deployment"] == "noise 0"
-    assert facts["chosen_by_evaluation"] == "no"
+    assert facts["evaluation_verdict"] == "none"
     observation, action = json.loads(facts["observation"]), json.loads(facts["action"])
     assert [one["name"] for one in observation] == plant_entries(plant)
     assert observation[0]["unit"] == plant.spec.signals[observation[0]["name"]].unit
@@ -227,6 +228,7 @@ def evaluated(run: Path, folder: Path, **settings: Any) -> Path:
             "scenario": "nominal",
         },
         "deployment": record.model_dump(),
+        "hashes": {"fpo": weights_hash(load_policy(run))},
     }
     (folder / "evaluation.json").write_text(json.dumps(document), "utf-8")
     return folder
@@ -256,7 +258,17 @@ def test_the_deployment_is_the_one_that_the_evaluation_chose(run, monkeypatch, c
     assert code == 0, err
     facts = json.loads(out)["metadata"]
     assert facts["deployment"] == "noise 0.5, heun 3"
-    assert facts["chosen_by_evaluation"] == "yes"
+    assert facts["evaluation_verdict"] == "inconclusive"
+
+
+def test_an_evaluation_of_other_weights_is_refused(run, monkeypatch, capfd, tmp_path) -> None:
+    folder = evaluated(run, tmp_path / "run")
+    path = folder / "evaluation.json"
+    path.write_text(path.read_text("utf-8").replace(weights_hash(load_policy(run)), "0" * 64), "utf-8")
+    code, _, err = export(monkeypatch, capfd, folder, tmp_path / "policy.onnx")
+    assert code == 2
+    assert "other weights" in err
+    assert not (tmp_path / "policy.onnx").exists()
 
 
 def changed(run: Path, folder: Path, what: str) -> Path:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from fpo_pilot.errors import RolloutError
 
 if TYPE_CHECKING:
+    from fpo_pilot.evaluate import Evaluation
     from fpo_pilot.learn import Deployment
 
 FILE = "evaluation.json"
@@ -27,9 +28,19 @@ def chosen_deployment(run_dir: Path) -> Deployment:
             f"{path}: found nothing, expected the offline evaluation of this run. Run `fpo-pilot evaluate {run_dir}`."
         )
     from fpo_pilot.evaluate import Evaluation
+
+    return deployment_of(Evaluation.model_validate_json(path.read_bytes()), run_dir)
+
+
+def deployment_of(evaluation: Evaluation, run_dir: Path) -> Deployment:
+    """Return the sampler that an evaluation of ``run_dir`` chose.
+
+    Raises:
+        RolloutError: it chose none.
+    """
     from fpo_pilot.learn import Deployment
 
-    chosen = Evaluation.model_validate_json(path.read_bytes()).deployment
+    chosen, path = evaluation.deployment, run_dir / FILE
     if chosen is None:
         raise RolloutError(
             f"{path}: found no chosen deployment, expected one. Run `fpo-pilot evaluate {run_dir}` again."

@@ -12,7 +12,7 @@ import typer
 
 from fpo_pilot import __version__
 from fpo_pilot.commands.console import note, say, say_json
-from fpo_pilot.commands.deployment import FILE, chosen_deployment
+from fpo_pilot.commands.deployment import FILE, deployment_of
 from fpo_pilot.errors import ExportError
 from fpo_pilot.logs.atomic import write_atomic
 from fpo_pilot.logs.manifest import Manifest
@@ -20,6 +20,7 @@ from fpo_pilot.specs.identity import spec_hash
 from fpo_pilot.specs.load import GYM
 
 if TYPE_CHECKING:
+    from fpo_pilot.evaluate import Evaluation
     from fpo_pilot.learn import Deployment, TrainedPolicy
     from fpo_pilot.learn.graph import Parity
     from fpo_pilot.plants.plant import Plant
@@ -58,8 +59,9 @@ def run_export(run_dir: Path, file: Path, *, noise_input: bool, force: bool, as_
     plant = _plant(manifest, run_dir)
     _check_weights(manifest, run_dir)
     policy = load_policy(run_dir)
-    deployment = _deployment(run_dir, policy, noise_input=noise_input)
-    facts = metadata(manifest, plant, deployment, evaluated=(run_dir / FILE).exists())
+    evaluation = _evaluation(run_dir, policy)
+    deployment = _deployment(run_dir, policy, evaluation, noise_input=noise_input)
+    facts = metadata(manifest, plant, deployment, "none" if evaluation is None else evaluation.verdict.result)
     content = write_graph(DeployedGraph(policy, deployment, plant).eval(), facts, noise_input=noise_input)
     parity = check_parity(content, policy, deployment, plant)
     if parity.holds:
@@ -68,8 +70,8 @@ def run_export(run_dir: Path, file: Path, *, noise_input: bool, force: bool, as_
     return 0 if parity.holds else 1
 
 
-def metadata(manifest: Manifest, plant: Plant, deployment: Deployment, *, evaluated: bool) -> dict[str, str]:
-    """Return what the file says of itself; structures are JSON."""
+def metadata(manifest: Manifest, plant: Plant, deployment: Deployment, verdict: str) -> dict[str, str]:
+    """Return what the file says of itself; structures are JSON. ``verdict``: of the offline evaluation, or none."""
     from fpo_pilot.plants.observations import entry_scales
 
     observation = [
@@ -95,7 +97,7 @@ def metadata(manifest: Manifest, plant: Plant, deployment: Deployment, *, evalua
         "algorithm": manifest.algorithm,
         "deployment": deployment.label,
         "deployment_settings": json.dumps(settings),
-        "chosen_by_evaluation": "yes" if evaluated else "no",
+        "evaluation_verdict": verdict,
         "model_sha256": str(manifest.hashes.get("model")),
         "plant_sha256": str(manifest.hashes.get("plant")),
         "safety_sha256": str(manifest.hashes.get("safety")),
@@ -159,11 +161,31 @@ def _check_weights(manifest: Manifest, run_dir: Path) -> None:
         )
 
 
-def _deployment(run_dir: Path, policy: TrainedPolicy, *, noise_input: bool) -> Deployment:
+def _evaluation(run_dir: Path, policy: TrainedPolicy) -> Evaluation | None:
+    """Return the evaluation of the run, if there is one; refuse one of other weights."""
+    path = run_dir / FILE
+    if not path.exists():
+        return None
+    from fpo_pilot.evaluate import Evaluation
+    from fpo_pilot.evaluate.arms import weights_hash
+
+    evaluation = Evaluation.model_validate_json(path.read_bytes())
+    arm = None if evaluation.deployment is None else evaluation.deployment.arm
+    if arm is not None and evaluation.hashes.get(arm) != weights_hash(policy):
+        raise ExportError(
+            f"{path}: found an evaluation of other weights than the run has now, expected one of these. "
+            f"Run `fpo-pilot evaluate {run_dir}` again."
+        )
+    return evaluation
+
+
+def _deployment(
+    run_dir: Path, policy: TrainedPolicy, evaluation: Evaluation | None, *, noise_input: bool
+) -> Deployment:
     """Return the evaluated deployment, or that without noise; refuse a noise that is declared and not given."""
-    if not (run_dir / FILE).exists():
+    if evaluation is None:
         return replace(policy.modes()[0], noise_scale=1.0 if noise_input else 0.0)
-    chosen = chosen_deployment(run_dir)
+    chosen = deployment_of(evaluation, run_dir)
     if noise_input and chosen.noise_scale == 0.0:
         raise ExportError(
             f"--noise-input: found the deployment `{chosen.label}` in {run_dir / FILE}, expected one with noise: the "
@@ -188,7 +210,7 @@ def _show(file: Path, facts: dict[str, str], parity: Parity, tolerance: float, *
         }
         say_json({"file": str(file) if parity.holds else None, "metadata": facts, "parity": found})
     else:
-        say(f"deployment: {facts['deployment']}, chosen by the evaluation: {facts['chosen_by_evaluation']}")
+        say(f"deployment: {facts['deployment']}; verdict of the offline evaluation: {facts['evaluation_verdict']}")
         say(
             f"onnxruntime against torch: {parity.worst:.2g} of the action's span on {parity.rows} random observations "
             f"(seed {parity.seed}, asked: below {tolerance:g})"
