@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fpo_pilot import __version__
+from fpo_pilot.commands.export import export
 from fpo_pilot.commands.keys import keys
 from fpo_pilot.errors import FpoPilotError
 
@@ -440,6 +441,7 @@ def sign(
     raise typer.Exit(run_sign(run, key, as_json=json))
 
 
+app.command()(export)
 app.add_typer(keys, name="keys")
 
 

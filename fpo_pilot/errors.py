@@ -13,7 +13,8 @@
     ├── LogError                 a log of a run is missing, cut short or of another schema
     ├── CertificateError         a safety record is missing, is none, or cannot be made
     ├── RolloutError             a roll-out cannot start or was asked for a forbidden transition
-    └── ReportError              a report cannot be made from a run
+    ├── ReportError              a report cannot be made from a run
+    └── ExportError              a policy cannot be written for another runtime
 
 Every message says where, what was found, what was expected, and how to put it right.
 """
@@ -118,6 +119,10 @@ class RolloutError(FpoPilotError):
 
 class ReportError(FpoPilotError):
     """A report cannot be made from a run."""
+
+
+class ExportError(FpoPilotError):
+    """A policy cannot be written for another runtime."""
 
 
 def _rebuild(where: str, found: object, expected: str, fix: str, file: Path | None, line: int | None) -> SpecError:

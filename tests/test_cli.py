@@ -28,6 +28,7 @@ COMMANDS = (
     "ope",
     "verify",
     "logs",
+    "export",
 )
 
 

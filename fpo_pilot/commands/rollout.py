@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from fpo_pilot.commands.console import progress, say, say_json, table
+from fpo_pilot.commands.deployment import chosen_deployment
 from fpo_pilot.errors import RolloutError
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import ROLLOUT, writing
@@ -17,7 +18,6 @@ from fpo_pilot.specs.evaluation import FaultKind
 from fpo_pilot.specs.safety import StageName
 
 if TYPE_CHECKING:
-    from fpo_pilot.learn import Deployment
     from fpo_pilot.rollout import Injection, RolloutResult
 
 _INJECT = re.compile(r"^(?P<signal>\w+):(?P<kind>\w+)@(?P<stage>\w+)$")
@@ -67,7 +67,7 @@ def rollout_run(
             f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
             "Declare `stages:` in the safety spec; `fpo-pilot init` shows an example."
         )
-    acting = load_policy(run_dir).deploy(_deployment(run_dir))
+    acting = load_policy(run_dir).deploy(chosen_deployment(run_dir))
     injection = _injection(inject) if inject is not None else None
     folder = run_dir
     if inject is not None:
@@ -100,25 +100,6 @@ def _command(run_dir: Path, inject: str | None, random_actions: bool, max_episod
     words += ["--random-actions"] if random_actions else []
     words += [f"--max-episodes {max_episodes}"] if max_episodes is not None else []
     return " ".join([*words, f"--seed {seed}"])
-
-
-def _deployment(run_dir: Path) -> Deployment:
-    """Return the sampler that the offline evaluation chose; without an evaluation no stage is entered."""
-    path = run_dir / "evaluation.json"
-    if not path.exists():
-        raise RolloutError(
-            f"{path}: found nothing, expected the offline evaluation of this run. Run `fpo-pilot evaluate {run_dir}`."
-        )
-    from fpo_pilot.evaluate import Evaluation
-    from fpo_pilot.learn import Deployment
-
-    chosen = Evaluation.model_validate_json(path.read_bytes()).deployment
-    if chosen is None:
-        raise RolloutError(
-            f"{path}: found no chosen deployment, expected one. Run `fpo-pilot evaluate {run_dir}` again."
-        )
-    settings = chosen.model_dump(include={"noise_scale", "method", "steps", "candidates"})
-    return TypeAdapter(Deployment).validate_python(settings)
 
 
 def _injection(text: str) -> Injection:

@@ -114,6 +114,13 @@ def observation_layout(plant: Plant, *, device: torch.device, dtype: torch.dtype
     )
 
 
+def entry_scales(plant: Plant) -> tuple[tuple[str, str, tuple[float, float]], ...]:
+    """Return name, unit, and what −1 and +1 mean in that unit, of each entry of an observation in order."""
+    entries = [entry for term in plant.spec.observations for entry in _entries(plant, term)]
+    known = plant.spec.signals
+    return tuple((one.label, known[one.key[1]].unit if one.key[1] in known else "1", one.scale) for one in entries)
+
+
 def mirror_signs(plant: Plant, signals: Sequence[str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the signs, +1 or −1, of the observation's entries and of the actions in a mirror.
 
