@@ -84,6 +84,11 @@ def test_of_two_actions_the_weighted_copy_takes_the_better_one(logged_incumbent:
         reward=torch.where(good, 10.0, -10.0),
         terminated=end,
         truncated=torch.zeros_like(end),
+        step=torch.arange(steps).unsqueeze(1).expand(steps, rows),
+        measured=obs.double(),
+        next_measured=obs.roll(-1, 0).double(),
+        proposal=torch.where(good, 0.5, -0.5).unsqueeze(-1),
+        log_density=torch.full((steps, rows), torch.nan),
         kept=torch.ones_like(end),
         source=read(logged_incumbent(), spec).source,
     )
