@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+from fpo_pilot.commands.options import Json
 
 keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
 
