@@ -164,7 +164,10 @@ def evaluate(
         str, typer.Option("--sampler", help="euler, midpoint, heun, rk4 or adaptive; default: that of training.")
     ] = "",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Processes that run cells side by side.")] = 1,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Processes that run cells side by side; of a local Ray, too."),
+    ] = None,
     cluster: Annotated[
         str, typer.Option("--cluster", help="Run cells on Ray: local, auto (after `ray start --head`), or an address.")
     ] = "",

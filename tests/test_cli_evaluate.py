@@ -47,7 +47,7 @@ def written(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-@pytest.mark.parametrize("where", [{"processes": 2}, {"cluster": "local"}], ids=["processes", "ray"])
+@pytest.mark.parametrize("where", [{"processes": 2}, {"cluster": "local", "processes": 1}], ids=["processes", "ray"])
 def test_the_files_are_those_of_one_process(trained, alone, tmp_path, where) -> None:
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)

@@ -35,7 +35,7 @@ def run_evaluate(
     as_json: bool,
     sampler: str = "",
     sampler_steps: int | None = None,
-    processes: int = 1,
+    processes: int | None = None,
     cluster: str = "",
 ) -> int:
     """Evaluate ``run_dir`` and print the table; with ``gate`` the exit code is 1 unless the verdict is a pass."""
@@ -66,7 +66,7 @@ def evaluate_run(
     scenarios: Sequence[str] = (),
     quiet: bool = False,
     sampler: Sampler | None = None,
-    processes: int = 1,
+    processes: int | None = None,
     cluster: str = "",
 ) -> Evaluation:
     """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``.
@@ -79,7 +79,7 @@ def evaluate_run(
         scenarios: names of those to run; all if none is named.
         quiet: show no progress.
         sampler: of flow policies, where it is not that of training.
-        processes: of this machine that run cells.
+        processes: of this machine that run cells; None for one, or for all cores where Ray is local.
         cluster: address of a Ray cluster that runs them; none if empty.
     """
     from fpo_pilot.evaluate import build_arms, evaluate
@@ -101,9 +101,7 @@ def evaluate_run(
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
-    runner = _runner(
-        plant.name if name == plant.name else name, (run_dir, *against), spec, seed, sampler, processes, cluster
-    )
+    runner = _runner(name, (run_dir, *against), spec, seed, sampler, processes, cluster)
     with writing(run_dir, "evaluate", EVALUATION), progress("evaluate [%]", 100.0, quiet=quiet) as report:
         return evaluate(
             plant,
@@ -125,7 +123,7 @@ def _runner(
     spec: EvaluationSpec,
     seed: int,
     sampler: Sampler | None,
-    processes: int,
+    processes: int | None,
     cluster: str,
 ) -> Runner | None:
     from fpo_pilot.commands.evaluate_workers import Recipe, cluster_runner, pool_runner
@@ -134,8 +132,8 @@ def _runner(
         plant, str(Path.cwd()), tuple(str(path.resolve()) for path in runs), spec.model_dump_json(), seed, sampler
     )
     if cluster:
-        return cluster_runner(recipe, cluster)
-    return pool_runner(recipe, processes) if processes > 1 else None
+        return cluster_runner(recipe, cluster, processes)
+    return pool_runner(recipe, processes) if processes is not None and processes > 1 else None
 
 
 def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:

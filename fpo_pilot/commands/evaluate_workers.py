@@ -58,7 +58,7 @@ def pool_runner(recipe: Recipe, processes: int) -> Runner:
     return run
 
 
-def cluster_runner(recipe: Recipe, address: str) -> Runner:
+def cluster_runner(recipe: Recipe, address: str, processes: int | None = None) -> Runner:
     """Run cells on a Ray cluster: ``local``, ``auto`` (the one that was started on this machine), or its address.
 
     Raises:
@@ -67,7 +67,7 @@ def cluster_runner(recipe: Recipe, address: str) -> Runner:
     ray = _ray()
 
     def run(missing: Sequence[int]) -> Iterator[Answer]:
-        started = _connect(ray, address)
+        started = _connect(ray, address, processes)
         try:
             remote: Callable[..., Any] = ray.remote(run_cell).remote
             waiting = [remote(recipe, index) for index in missing]
@@ -125,11 +125,11 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str) -> bool:
+def _connect(ray: Any, address: str, processes: int | None) -> bool:
     """Connect, and tell whether the connection is ours to end."""
     if ray.is_initialized():
         return False
-    where = {} if address == LOCAL else {"address": address}
+    where: dict[str, Any] = {"num_cpus": processes} if address == LOCAL else {"address": address}
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", **where)
     except (ConnectionError, RuntimeError, ValueError) as problem:

@@ -72,8 +72,8 @@ def test_its_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     for seed in range(60):
         batch = quadratic_log(30, 10, seed, noise=0.3)
         following, first = linear_policy(batch)
-        fitted = fit_q(batch, following, first, discount=GAMMA, rounds=150, horizon=10**9, cosines=4)
-        estimate = fitted_q_estimate(fitted, batch, resamples=100)
+        fitted = fit_q(batch, following, first, discount=GAMMA, rounds=60, horizon=10**9, cosines=2)
+        estimate = fitted_q_estimate(fitted, batch, resamples=60)
         truth = -GAMMA / (1 - GAMMA) * 0.09 * np.trace(solve_p()) - np.trace(solve_p())  # x₀ is standard normal
         assert estimate.low is not None
         assert estimate.high is not None
