@@ -94,3 +94,25 @@ def test_without_ray_the_extra_is_named(trained, monkeypatch, capfd) -> None:
     code, _, err = call(monkeypatch, capfd, "evaluate", str(trained), "--cluster", "local")
     assert code == 2
     assert "fpo-pilot[cluster]" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"flow": "', '"flow": "0'), "an evaluation of other weights"),
+        (lambda text: text[:100], "no evaluation that can be read"),
+    ],
+    ids=["other weights", "damaged"],
+)
+def test_a_policy_is_rolled_out_on_the_evaluation_of_its_own_weights_only(
+    alone, tmp_path, monkeypatch, capfd, change, message
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(alone, folder)
+    path = folder / "evaluation.json"
+    text = path.read_text("utf-8")
+    assert change(text) != text
+    path.write_text(change(text), "utf-8")
+    code, _, err = call(monkeypatch, capfd, "rollout", str(folder))
+    assert code == 2
+    assert message in err

@@ -41,6 +41,7 @@ TRAININGS = {
     "in use alone": (PLAIN, "fpo:shield_in_training=false"),
     "in both, 4 candidates": (PLAIN, "fpo:candidates=4"),
     "in both, 4 candidates, corrections priced at 30": (PLAIN, "fpo:candidates=4,correction_penalty=30"),
+    "in both, 4 candidates, corrections priced at 200": (PLAIN, "fpo:candidates=4,correction_penalty=200"),
     "in both, its flag observed": (FLAG, "fpo"),
 }
 

@@ -12,7 +12,7 @@ import typer
 
 from fpo_pilot import __version__
 from fpo_pilot.commands.console import note, say, say_json
-from fpo_pilot.commands.deployment import FILE, deployment_of
+from fpo_pilot.commands.deployment import FILE, deployment_of, evaluation_of
 from fpo_pilot.errors import ExportError
 from fpo_pilot.logs.atomic import write_atomic
 from fpo_pilot.logs.manifest import Manifest
@@ -59,7 +59,7 @@ def run_export(run_dir: Path, file: Path, *, noise_input: bool, force: bool, as_
     plant = _plant(manifest, run_dir)
     _check_weights(manifest, run_dir)
     policy = load_policy(run_dir)
-    evaluation = _evaluation(run_dir, policy)
+    evaluation = evaluation_of(run_dir, policy)
     deployment = _deployment(run_dir, policy, evaluation, noise_input=noise_input)
     facts = metadata(manifest, plant, deployment, "none" if evaluation is None else evaluation.verdict.result)
     content = write_graph(DeployedGraph(policy, deployment, plant).eval(), facts, noise_input=noise_input)
@@ -159,24 +159,6 @@ def _check_weights(manifest: Manifest, run_dir: Path) -> None:
             f"{path}: found {what}, expected the policy of this run. Finish its training "
             f"(`fpo-pilot train --resume {run_dir}`), or restore it; `fpo-pilot verify {run_dir}` lists what was changed."
         )
-
-
-def _evaluation(run_dir: Path, policy: TrainedPolicy) -> Evaluation | None:
-    """Return the evaluation of the run, if there is one; refuse one of other weights."""
-    path = run_dir / FILE
-    if not path.exists():
-        return None
-    from fpo_pilot.evaluate import Evaluation
-    from fpo_pilot.evaluate.arms import weights_hash
-
-    evaluation = Evaluation.model_validate_json(path.read_bytes())
-    arm = None if evaluation.deployment is None else evaluation.deployment.arm
-    if arm is not None and evaluation.hashes.get(arm) != weights_hash(policy):
-        raise ExportError(
-            f"{path}: found an evaluation of other weights than the run has now, expected one of these. "
-            f"Run `fpo-pilot evaluate {run_dir}` again."
-        )
-    return evaluation
 
 
 def _deployment(

@@ -52,7 +52,8 @@ def judge_run(
     manifest = Manifest.read(run_dir)
     plant = load_plant(manifest.plant)
     accepted = load_evaluation_spec(plant.name).margin if margin is None else _checked_margin(margin)
-    policy, deployment = load_policy(run_dir), _deployment(run_dir)
+    policy = load_policy(run_dir)
+    deployment = _deployment(run_dir, policy)
     batch, logged = read_batch(log, plant, tuple(arms))
     acting = policy.deploy(deployment)
     noisy = deployment.noise_scale > 0.0
@@ -99,20 +100,16 @@ def _checked_margin(margin: float) -> float:
     return margin
 
 
-def _deployment(run_dir: Path) -> Deployment:
+def _deployment(run_dir: Path, policy: TrainedPolicy) -> Deployment:
     """Return the deployment that the offline evaluation chose; without one, that without noise."""
-    from fpo_pilot.evaluate import Evaluation
+    from fpo_pilot.commands.deployment import deployment_of, evaluation_of
     from fpo_pilot.learn import Deployment
 
-    path = run_dir / "evaluation.json"
-    chosen = Evaluation.model_validate_json(path.read_bytes()).deployment if path.exists() else None
-    if chosen is None:
+    evaluation = evaluation_of(run_dir, policy)
+    if evaluation is None:
         note(f"{run_dir}: no offline evaluation has chosen a deployment; judged without noise.")
         return Deployment()
-    from pydantic import TypeAdapter
-
-    settings = chosen.model_dump(include={"noise_scale", "method", "steps", "candidates"})
-    return TypeAdapter(Deployment).validate_python(settings)
+    return deployment_of(evaluation, run_dir)
 
 
 def _density_of(policy: TrainedPolicy, deployment: Deployment) -> tuple[LogDensity | None, str]:

@@ -67,7 +67,8 @@ def rollout_run(
             f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
             "Declare `stages:` in the safety spec; `fpo-pilot init` shows an example."
         )
-    acting = load_policy(run_dir).deploy(chosen_deployment(run_dir))
+    policy = load_policy(run_dir)
+    acting = policy.deploy(chosen_deployment(run_dir, policy))
     injection = _injection(inject) if inject is not None else None
     folder = run_dir
     if inject is not None:
