@@ -14,19 +14,19 @@ from fpo_pilot.errors import LogError
 from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.logs.reader import segments
 from fpo_pilot.plants.controllers import incumbent_controller
-from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.build import build_stack
 from fpo_pilot.shields.verdict import ShieldContext
 from fpo_pilot.specs.training import WarmStart
+from tests.learn.conftest import plant_of
 
 Write = Callable[..., Path]
 
 
 def replayed(name: str, episodes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Drive the same episodes again; return observations, next observations and applied actions as a training sees them."""
-    plant = load_plant(name)
+    plant = plant_of(name)
     assert plant.safety is not None
     simulation = Simulation(plant, episodes, seed=7, autoreset=False)
     shield, incumbent = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)), incumbent_controller(plant)
@@ -47,7 +47,7 @@ def replayed(name: str, episodes: int) -> tuple[torch.Tensor, torch.Tensor, torc
 
 @pytest.mark.parametrize("name", ["quad_tank", "cstr_safety"])
 def test_the_observation_is_rebuilt_as_the_simulation_made_it(logged_incumbent: Write, name: str) -> None:
-    plant = load_plant(name)
+    plant = plant_of(name)
     logged = read_logged(logged_incumbent(name), plant, WarmStart())
     obs, after, action = replayed(name, 4)
     steps = logged.obs.shape[0]
@@ -63,7 +63,7 @@ def test_the_observation_is_rebuilt_as_the_simulation_made_it(logged_incumbent: 
 
 
 def test_after_a_gap_an_observation_waits_for_its_history(logged_incumbent: Write) -> None:
-    plant = load_plant("quad_tank")
+    plant = plant_of("quad_tank")
     whole = read_logged(logged_incumbent(episodes=3), plant, WarmStart())
 
     def lose(columns: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ def test_after_a_gap_an_observation_waits_for_its_history(logged_incumbent: Writ
                 columns[key] = [value[i] for i in kept] if isinstance(value, list) else value[kept]
 
     folder = logged_incumbent("quad_tank_minus", episodes=3, change=lose)
-    gapped_plant = load_plant("quad_tank_minus")
+    gapped_plant = plant_of("quad_tank_minus")
     gapped = read_logged(folder, gapped_plant, WarmStart())
     history = max(term.history for term in gapped_plant.spec.observations)
     horizon = gapped_plant.horizon
@@ -89,7 +89,7 @@ def unshielded(columns: dict[str, Any]) -> None:
 
 
 def test_an_episode_with_the_shield_off_can_be_left_out(logged_incumbent: Write) -> None:
-    plant, settings = load_plant("quad_tank"), WarmStart(least_episodes=1)
+    plant, settings = plant_of("quad_tank"), WarmStart(least_episodes=1)
     folder = logged_incumbent(episodes=3, change=unshielded)
     assert read_logged(folder, plant, settings).source.episodes == 3
     assert read_logged(folder, plant, settings, shielded=True).source.episodes == 2
@@ -135,17 +135,17 @@ def test_a_log_that_cannot_be_learned_from_is_refused_with_the_reason(
     logged_incumbent: Write, change: Callable[[dict[str, Any]], None], told: str
 ) -> None:
     with pytest.raises(LogError, match=told):
-        read_logged(logged_incumbent(change=change), load_plant("quad_tank"), WarmStart())
+        read_logged(logged_incumbent(change=change), plant_of("quad_tank"), WarmStart())
 
 
 def test_a_log_of_another_plant_is_refused(logged_incumbent: Write) -> None:
     with pytest.raises(LogError, match="found a log of plant quad_tank "):
-        read_logged(logged_incumbent(), load_plant("cstr_safety"), WarmStart())
+        read_logged(logged_incumbent(), plant_of("cstr_safety"), WarmStart())
 
 
 def test_too_few_episodes_are_refused(logged_incumbent: Write) -> None:
     with pytest.raises(LogError, match="found 2 episodes"):
-        read_logged(logged_incumbent(episodes=2), load_plant("quad_tank"), WarmStart())
+        read_logged(logged_incumbent(episodes=2), plant_of("quad_tank"), WarmStart())
 
 
 def test_a_log_that_was_changed_after_its_ledger_is_refused(logged_incumbent: Write) -> None:
@@ -153,7 +153,7 @@ def test_a_log_that_was_changed_after_its_ledger_is_refused(logged_incumbent: Wr
     path = segments(folder, "offline")[0]
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(LogError, match="not as the ledger"):
-        read_logged(folder, load_plant("quad_tank"), WarmStart())
+        read_logged(folder, plant_of("quad_tank"), WarmStart())
     (folder / "ledger.jsonl").unlink()
     with pytest.raises(LogError, match="found no ledger"):
-        read_logged(folder, load_plant("quad_tank"), WarmStart())
+        read_logged(folder, plant_of("quad_tank"), WarmStart())

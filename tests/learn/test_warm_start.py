@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fpo_pilot.errors import LogError, TrainingError
-from fpo_pilot.evaluate.comparison import make_task, variant_spec
+from fpo_pilot.evaluate.comparison import variant_spec
 from fpo_pilot.learn import train
 from fpo_pilot.learn.build import build_policy
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
@@ -18,9 +18,9 @@ from fpo_pilot.learn.logged import LoggedEpisodes, read_logged
 from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
 from fpo_pilot.learn.warm_start import advantage_weights, fit_to_log
 from fpo_pilot.logs.manifest import Manifest
-from fpo_pilot.plants.load import load_plant
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.training import FpoSpec, TrainingSpec, WarmStart
+from tests.learn.conftest import plant_of
 
 Write = Callable[..., Path]
 TASK = "quad_tank"
@@ -32,7 +32,7 @@ def spec_of(algorithm: str, settings: str = "", steps: int = 32 * 4) -> Training
 
 
 def read(folder: Path, spec: TrainingSpec) -> LoggedEpisodes:
-    return read_logged(folder, load_plant(TASK), spec.warm_start)
+    return read_logged(folder, plant_of(TASK), spec.warm_start)
 
 
 def fitted(logged: LoggedEpisodes, spec: TrainingSpec):
@@ -99,8 +99,16 @@ def test_of_two_actions_the_weighted_copy_takes_the_better_one(logged_incumbent:
     assert even.sample(seen, quiet, 0.0).mean().abs() < 0.15
 
 
-def run(folder: Path, spec: TrainingSpec, logged: LoggedEpisodes | None, *, resume: bool = False) -> None:
-    train(make_task(TASK, spec), spec, folder, seed=3, warm_start=logged, resume=resume)
+def run(
+    folder: Path,
+    spec: TrainingSpec,
+    logged: LoggedEpisodes | None,
+    *,
+    resume: bool = False,
+    progress: Callable[[object], None] | None = None,
+) -> None:
+    """Train without shields: they cost most of the time, and a beginning knows nothing of them."""
+    train(plant_of(TASK), spec, folder, seed=3, warm_start=logged, resume=resume, progress=progress)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -115,14 +123,7 @@ def test_the_policy_stays_as_it_is_until_the_critic_is_warm(
     long = spec_of(algorithm, settings)
     logged = read(logged_incumbent(), long)
     seen: list[dict[str, torch.Tensor]] = []
-    train(
-        make_task(TASK, long),
-        long,
-        tmp_path / "run",
-        seed=3,
-        warm_start=logged,
-        progress=lambda _: seen.append(weights(tmp_path / "run")),
-    )
+    run(tmp_path / "run", long, logged, progress=lambda _: seen.append(weights(tmp_path / "run")))
     policy = [{name: value for name, value in state.items() if name.startswith("policy.")} for state in seen]
     critic = [{name: value for name, value in state.items() if name.startswith("critic.")} for state in seen]
     assert all(torch.equal(policy[0][name], policy[1][name]) for name in policy[0])
@@ -153,7 +154,7 @@ def test_a_warm_started_training_resumes_to_the_bit_in_the_warm_up_and_after_it(
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train(make_task(TASK, spec), spec, tmp_path / "cut", seed=3, warm_start=logged, progress=stop)
+        run(tmp_path / "cut", spec, logged, progress=stop)
     run(tmp_path / "cut", spec, None, resume=True)
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert whole.keys() == cut.keys()
