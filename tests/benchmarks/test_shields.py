@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import osqp
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy import sparse
 from torch import Tensor
 
 from fpo_pilot.plants.load import load_plant
@@ -84,7 +86,7 @@ def test_a_single_decision(benchmark: Any, substeps: int) -> None:
         "p50_cpu_ms": 1e3 * quantile(used, 0.5),
         "p99_cpu_ms": 1e3 * quantile(used, 0.99),
     }
-    assert min(wall) < 0.02
+    assert quantile(used, 0.99) < 0.005
 
 
 @pytest.mark.parametrize("substeps", [1, 2])
@@ -108,36 +110,47 @@ def test_a_batch_of_decisions(benchmark: Any, substeps: int) -> None:
         "decisions_per_cpu_second": round(rows / min(used)),
         "refused": float((verdict.alpha < 1.0).double().mean()),
     }
-    assert rate > 5_000.0
+    assert rows / min(used) > 20_000.0
 
 
-def test_a_projection_costs_a_fraction_of_a_solver_called_for_each_row(benchmark: Any) -> None:
-    """4 actions, 3 half-spaces; SciPy's SLSQP is the solver at hand, on rows of the same batch."""
-    generator, rows, tried = torch.Generator().manual_seed(0), 4096, 200
+def test_a_projection_costs_a_hundredth_of_a_solver_called_for_each_row(benchmark: Any) -> None:
+    """4 actions, 3 half-spaces; OSQP sets up and solves rows of the same batch, one after the other.
+
+    The processor's time of both is compared, taken in turns, so that what else runs slows both.
+    """
+    generator, rows, tried = torch.Generator().manual_seed(0), 4096, 100
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     proposal, normals, offsets = 2.0 * normal(rows, 4), normal(rows, 3, 4), 0.3 + normal(rows, 3)
     high = torch.ones(4, dtype=torch.float64)
-    benchmark.pedantic(lambda: project(proposal, normals, offsets, -high, high), rounds=10, warmup_rounds=2)
-    start = time.perf_counter()
-    for point, planes, room in zip(proposal[:tried].numpy(), normals.numpy(), offsets.numpy(), strict=False):
-        minimize(
-            lambda x, point=point: float(((x - point) ** 2).sum()),
-            point.clip(-1.0, 1.0),
-            jac=lambda x, point=point: 2.0 * (x - point),
-            bounds=[(-1.0, 1.0)] * 4,
-            constraints=[
-                {
-                    "type": "ineq",
-                    "fun": lambda x, planes=planes, room=room: room - planes @ x,
-                    "jac": lambda x, planes=planes: -planes,
-                }
-            ],
-            method="SLSQP",
-        )
-    each = (time.perf_counter() - start) / tried
-    ours = float(benchmark.stats.stats.min) / rows
-    benchmark.extra_info |= {"microseconds_a_row": 1e6 * ours, "slsqp_microseconds": 1e6 * each, "times": each / ours}
-    assert each / ours > 10.0
+    square, low = sparse.csc_matrix(np.eye(4)), np.concatenate((np.full(3, -np.inf), -np.ones(4)))
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    def solve_rows() -> None:
+        for point, planes, room in zip(proposal[:tried].numpy(), normals.numpy(), offsets.numpy(), strict=False):
+            solver = osqp.OSQP()
+            matrix = sparse.csc_matrix(np.vstack((planes, np.eye(4))))
+            solver.setup(square, -point, matrix, low, np.concatenate((room, np.ones(4))), verbose=False)
+            solver.solve(raise_error=False)
+
+    def timed(call: Callable[[], object], used: list[float], each: int) -> None:
+        start = time.thread_time()
+        call()
+        used.append((time.thread_time() - start) / each)
+
+    def both() -> None:
+        timed(solve_rows, theirs, tried)
+        for _ in range(5):
+            timed(lambda: project(proposal, normals, offsets, -high, high), ours, rows)
+
+    benchmark.pedantic(both, rounds=5, warmup_rounds=1)
+    times = quantile(theirs, 0.5) / quantile(ours, 0.5)
+    benchmark.extra_info |= {
+        "microseconds_a_row": 1e6 * quantile(ours, 0.5),
+        "osqp_microseconds": 1e6 * quantile(theirs, 0.5),
+        "times": times,
+    }
+    assert times > 100.0

@@ -25,8 +25,7 @@ _GAP = 1e-9
 def iterate(problem: Problem) -> tuple[Pattern, Tensor]:
     """Run a fixed number of rounds (no wait for the device) and keep the first certified pattern of each row."""
     multipliers = torch.zeros_like(problem.offsets)
-    pattern = _pattern(problem, multipliers)
-    certified = _certify(problem, pattern, multipliers)
+    pattern, _, certified = certified_pattern(problem, multipliers)
     for _ in range(_ROUNDS):
         multipliers = _sweep(problem, multipliers)
         pattern, certified = _better(problem, multipliers, pattern, certified)
@@ -36,34 +35,13 @@ def iterate(problem: Problem) -> tuple[Pattern, Tensor]:
     return pattern, certified
 
 
-def settle(problem: Problem) -> tuple[Pattern, Tensor]:
-    """Certify most rows in a few steps, each on the rows that are left only; the others are for the enumeration.
-
-    It asks how many rows are left, so that it is for the CPU only.
-    """
-    multipliers = torch.zeros_like(problem.offsets)
-    pattern = Pattern(*(field.clone() for field in _pattern(problem, multipliers)))
-    certified = _certify(problem, pattern, multipliers)
-    for step in _SETTLING:
-        rows = (~certified).nonzero()[:, 0]
-        if not len(rows):
-            break
-        left = Problem(*(tensor[rows] for tensor in problem))
-        multipliers[rows] = step(left, multipliers[rows])
-        found = _pattern(left, multipliers[rows])
-        for kept, new in zip(pattern, found, strict=True):
-            kept[rows] = new
-        certified[rows] = _certify(left, found, multipliers[rows])
-    return pattern, certified
-
-
 def _sweep(problem: Problem, multipliers: Tensor) -> Tensor:
     """Maximise the dual in each multiplier, one after the other."""
     columns = list(multipliers.unbind(dim=-1))
     base = -(problem.normals.mT @ multipliers[:, :, None]).squeeze(-1)
     for index, normal in enumerate(problem.normals.unbind(dim=1)):
         without = base + columns[index][:, None] * normal
-        _, exact = crossing(without, normal, problem.offsets[:, index], problem.low, problem.high)
+        _, exact = crossing(without.T, normal.T, problem.offsets[:, index], problem.low.T, problem.high.T)
         columns[index] = exact
         base = without - exact[:, None] * normal
     return torch.stack(columns, dim=-1)
@@ -97,7 +75,7 @@ def _newton(problem: Problem, multipliers: Tensor) -> Tensor:
 def _trials(problem: Problem, multipliers: Tensor, unclipped: Tensor, step: Tensor) -> tuple[Tensor, ...]:
     """Return the full step, the exact line search, and that search stopped where the first multiplier becomes 0; ``[B, C]`` each."""
     along = (problem.normals.mT @ step[:, :, None]).squeeze(-1)
-    _, searched = crossing(unclipped, along, (step * problem.offsets).sum(dim=-1), problem.low, problem.high)
+    _, searched = crossing(unclipped.T, along.T, (step * problem.offsets).sum(dim=-1), problem.low.T, problem.high.T)
     wall = torch.where(step < 0.0, multipliers / -step, torch.inf).amin(dim=-1)
     lengths = (torch.ones_like(searched), searched, torch.minimum(searched, wall))
     return tuple((multipliers + length[:, None] * step).clamp(min=0.0) for length in lengths)
@@ -116,25 +94,23 @@ def _dual(problem: Problem, multipliers: Tensor) -> Tensor:
     return 0.5 * y.square().sum(dim=-1) + (multipliers * excess).sum(dim=-1)
 
 
-def _pattern(problem: Problem, multipliers: Tensor) -> Pattern:
-    return pattern_at(problem, _point(problem, multipliers)[1], multipliers > 0.0)
-
-
 def _better(problem: Problem, multipliers: Tensor, best: Pattern, certified: Tensor) -> tuple[Pattern, Tensor]:
     """Take the pattern of ``multipliers`` where it is certified and none was before."""
-    pattern = _pattern(problem, multipliers)
-    now = _certify(problem, pattern, multipliers) & ~certified
+    pattern, _, found = certified_pattern(problem, multipliers)
+    now = found & ~certified
     kept = Pattern(*(torch.where(now[:, None], new, old) for new, old in zip(pattern, best, strict=True)))
     return kept, certified | now
 
 
-def _certify(problem: Problem, pattern: Pattern, multipliers: Tensor) -> Tensor:
-    """Return ``[B]`` bool: the point of the pattern keeps all half-spaces, and no point can be nearer by more than the gap."""
-    y = solve(problem, pattern).clamp(problem.low, problem.high)
+def certify(problem: Problem, y: Tensor, multipliers: Tensor) -> Tensor:
+    """Return ``[B]`` bool: ``y`` ``[B, A]`` keeps all half-spaces, and by the dual no point is nearer by more than the gap."""
     kept = violation(problem, y[:, None, :]).squeeze(-1) <= FEASIBILITY
     length = y.square().sum(dim=-1)
     return kept & (0.5 * length - _dual(problem, multipliers) <= 0.5 * _GAP * length.clamp(max=1.0))
 
 
-_SETTLING = (_sweep, _newton, _newton, _sweep, _newton)
-"""Steps before the enumeration: of random problems of 4 actions and 3 half-spaces they leave the infeasible ones and one in two hundred."""
+def certified_pattern(problem: Problem, multipliers: Tensor) -> tuple[Pattern, Tensor, Tensor]:
+    """Return the pattern of ``y(μ)`` for ``multipliers`` ``[B, C]``, its point ``[B, A]``, and ``[B]`` bool: certified."""
+    pattern = pattern_at(problem, _point(problem, multipliers)[1], multipliers > 0.0)
+    y = solve(problem, pattern).clamp(problem.low, problem.high)
+    return pattern, y, certify(problem, y, multipliers)

@@ -9,7 +9,7 @@ from itertools import combinations, product
 import torch
 from torch import Tensor
 
-from fpo_pilot.shields.projection.problem import FEASIBILITY, Pattern, Problem, pattern_at, solve, violation
+from fpo_pilot.shields.projection.problem import FEASIBILITY, Pattern, Problem, eliminate, pattern_at, solve, violation
 
 _CHUNK_NUMBERS = 4_000_000
 """Most float64 numbers in one intermediate tensor of the enumeration: 32 MB."""
@@ -29,41 +29,40 @@ def crossing(base: Tensor, normal: Tensor, offset: Tensor, low: Tensor, high: Te
     """Find where ``g·clip(base − μ g, l, u)`` falls to h, for one half-space a row.
 
     The value falls with μ, piecewise linearly, with breakpoints where an action reaches or leaves a bound; the segment in which it passes
-    h is found by evaluating it at every sorted breakpoint.
+    h is found by evaluating it at every breakpoint. Rows lie last: long vectors are fast.
 
     Args:
-        base: ``[B, A]`` the point at μ = 0, not clipped.
-        normal: ``[B, A]``.
+        base: ``[A, B]`` the point at μ = 0, not clipped.
+        normal: ``[A, B]``.
         offset: ``[B]``.
-        low: ``[B, A]``; may be −inf.
-        high: ``[B, A]``; may be inf.
+        low: ``[A, B]``; may be −inf.
+        high: ``[A, B]``; may be inf.
 
     Returns:
         ``[B]`` a μ ≥ 0 inside of that segment (0 if none is needed), and ``[B]`` the exact μ (the last breakpoint if h is out of reach).
     """
-    slope = torch.where(normal == 0.0, 1.0, normal)
-    both = torch.cat([(base - low) / slope, (base - high) / slope], dim=-1)
-    moving = (normal != 0.0).repeat(1, 2)
-    breaks = torch.where(moving & both.isfinite() & (both > 0.0), both, 0.0).sort(dim=-1).values
-    breaks = torch.cat([torch.zeros_like(breaks[:, :1]), breaks, 2.0 * breaks[:, -1:] + 1.0], dim=-1)  # [B, K]
-    path = base[:, None, :] - breaks[..., None] * normal[:, None, :]
-    value = (normal[:, None, :] * path.clamp(low[:, None, :], high[:, None, :])).sum(dim=-1)
-    above = value[:, :-1] > offset[:, None]  # it falls, so those above come first
-    index = (above.sum(dim=-1) - 1).clamp(min=0)[:, None]
-    left, right = breaks.gather(1, index), breaks.gather(1, index + 1)
-    from_value, to_value = value.gather(1, index), value.gather(1, index + 1)
-    drop = from_value - to_value
-    fraction = (from_value - offset[:, None]) / torch.where(drop > 0.0, drop, torch.inf)
-    needed = above[:, :1]
-    exact = torch.where(needed, left + fraction * (right - left), 0.0)
-    return torch.where(needed, 0.5 * (left + right), 0.0).squeeze(-1), exact.squeeze(-1)
+    slope = torch.where(normal == 0.0, torch.inf, normal)  # an action that does not move has its breakpoints at 0
+    breaks = torch.cat(((base - low) / slope, (base - high) / slope))
+    breaks = torch.where(breaks.isfinite(), breaks, 0.0).clamp(min=0.0)
+    last = 2.0 * breaks.amax(dim=0, keepdim=True) + 1.0
+    breaks = torch.cat((torch.zeros_like(last), breaks, last))  # [K, B]
+    value = torch.zeros_like(breaks)
+    for start, along, bottom, top in zip(base, normal, low, high, strict=True):
+        value = torch.addcmul(value, torch.addcmul(start, breaks, along, value=-1.0).clamp(bottom, top), along)
+    above = value > offset
+    above[-1] = False  # where h is out of reach, nothing falls any more after the last breakpoint
+    left, at_left = torch.where(above, breaks, -torch.inf).max(dim=0)
+    right, at_right = torch.where(above, torch.inf, breaks).min(dim=0)
+    from_value = value.gather(0, at_left[None])[0]
+    drop = from_value - value.gather(0, at_right[None])[0]
+    exact = left + (from_value - offset) / torch.where(drop > 0.0, drop, torch.inf) * (right - left)
+    return torch.where(above[0], 0.5 * (left + right), 0.0), torch.where(above[0], exact, 0.0)
 
 
 def one_half_space(problem: Problem) -> tuple[Pattern, Tensor]:
     """Solve for one half-space in closed form."""
     normal = problem.normals[:, 0, :]
-    origin = torch.zeros_like(problem.low)
-    inside, _ = crossing(origin, normal, problem.offsets[:, 0], problem.low, problem.high)
+    inside, _ = crossing(torch.zeros_like(normal.T), normal.T, problem.offsets[:, 0], problem.low.T, problem.high.T)
     unclipped = -inside[:, None] * normal
     moves = (unclipped > problem.low) & (unclipped < problem.high) & (normal != 0.0)
     active = (inside > 0.0) & moves.any(dim=-1)
@@ -140,18 +139,7 @@ def _solve_small(matrix: Tensor, wanted: Tensor) -> Tensor:
     """Solve positive semi-definite systems ``[..., S, S]`` by elimination, all at once; singular ones give NaN, and no error."""
     count = matrix.shape[-1]
     rows = [[matrix[..., i, j] for j in range(count)] + [wanted[..., i]] for i in range(count)]
-    for k in range(count):  # no pivoting needed: the matrix is symmetric and positive semi-definite
-        pivot = torch.where(rows[k][k] > _SINGULAR, rows[k][k], torch.nan)
-        for i in range(k + 1, count):
-            factor = rows[i][k] / pivot
-            rows[i] = [rows[i][j] - factor * rows[k][j] if j > k else rows[i][j] for j in range(count + 1)]
-    solution: list[Tensor] = [wanted[..., 0]] * count
-    for k in reversed(range(count)):
-        rest = rows[k][count]
-        for j in range(k + 1, count):
-            rest = rest - rows[k][j] * solution[j]
-        solution[k] = rest / torch.where(rows[k][k] > _SINGULAR, rows[k][k], torch.nan)
-    return torch.stack(solution, dim=-1)
+    return torch.stack(eliminate(rows, singular=_SINGULAR), dim=-1)
 
 
 @lru_cache(maxsize=32)

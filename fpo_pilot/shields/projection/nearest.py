@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import ShieldError
-from fpo_pilot.shields.projection import dual, exact
+from fpo_pilot.shields.projection import active, dual, exact
 from fpo_pilot.shields.projection.problem import Pattern, Problem, scaled, solve
 
 KEPT = 1e-9
@@ -59,38 +59,53 @@ def project(
         torch.where(known[:, None], top, torch.inf),
         scale,
     )
-    pattern, certified = _search(problem)
-    action = (centre + solve(problem, pattern) / scale).clamp(bottom, top)
+    y, certified = _search(problem)
+    action = (centre + y / scale).clamp(bottom, top)
     action = torch.where(action.isfinite(), action, 0.0).clamp(bottom.nan_to_num(), top.nan_to_num())
     return action.to(proposal.dtype), certified & known & _keeps(action, normals, offsets) & _near(centre, action)
 
 
-def _search(problem: Problem) -> tuple[Pattern, Tensor]:
-    """Find the active constraints by the method that fits the size; no gradient is needed for that."""
+def _search(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Return the point ``[B, A]`` and whether it is certified, ``[B]`` bool.
+
+    The active constraints are found by the method that fits the size, without a gradient; the point is a function of the problem again.
+    """
     half_spaces, actions = problem.normals.shape[1:]
     detached = Problem(*(tensor.detach() for tensor in problem))
+    small = half_spaces <= _MOST_HALF_SPACES and actions <= _MOST_ACTIONS
     with torch.no_grad():
         if half_spaces == 0:
-            return exact.clip_only(detached)
-        if half_spaces == 1:
-            return exact.one_half_space(detached)
-        if half_spaces <= _MOST_HALF_SPACES and actions <= _MOST_ACTIONS:
-            return _settled_or_enumerated(detached)
-        return dual.iterate(detached)
+            pattern, certified = exact.clip_only(detached)
+        elif half_spaces == 1:
+            pattern, certified = exact.one_half_space(detached)
+        elif small and problem.low.device.type == "cpu":
+            pattern, y, certified = _settled_or_enumerated(detached)
+            if not any(tensor.requires_grad for tensor in problem):
+                return y, certified
+        elif small:
+            pattern, certified = exact.enumerate_patterns(detached)
+        else:
+            pattern, certified = dual.iterate(detached)
+    return solve(problem, pattern), certified
 
 
-def _settled_or_enumerated(problem: Problem) -> tuple[Pattern, Tensor]:
-    """Enumerate all active sets, but on a CPU only of the rows that a few steps on the dual do not certify."""
-    if problem.low.device.type != "cpu":
-        return exact.enumerate_patterns(problem)
-    pattern, certified = dual.settle(problem)
-    rows = (~certified).nonzero()[:, 0]
+def _settled_or_enumerated(problem: Problem) -> tuple[Pattern, Tensor, Tensor]:
+    """Enumerate all active sets, but only of the rows of which an active-set method proves nothing; for the CPU.
+
+    Returns:
+        The pattern of each row, its point ``[B, A]``, and ``[B]`` bool: certified.
+    """
+    multipliers, hopeless = active.settle(problem)
+    pattern, y, certified = dual.certified_pattern(problem, multipliers)
+    rows = (~certified & ~hopeless).nonzero()[:, 0]
+    certified &= ~hopeless
     if len(rows):
-        found, sure = exact.enumerate_patterns(Problem(*(tensor[rows] for tensor in problem)))
+        left = Problem(*(tensor[rows] for tensor in problem))
+        found, sure = exact.enumerate_patterns(left)
         for kept, new in zip(pattern, found, strict=True):
             kept[rows] = new
-        certified[rows] = sure
-    return pattern, certified
+        y[rows], certified[rows] = solve(left, found), sure
+    return pattern, y, certified
 
 
 def _usable(point: Tensor, normals: Tensor, offsets: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:

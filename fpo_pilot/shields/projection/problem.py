@@ -62,9 +62,10 @@ def solve(problem: Problem, pattern: Pattern) -> Tensor:
         (problem.normals @ fixed[:, :, None]).squeeze(-1) - torch.where(pattern.active, problem.offsets, 0.0)
     )
     ridged = matrix + RIDGE * torch.eye(on.shape[1], dtype=on.dtype, device=on.device)
-    multipliers, _ = torch.linalg.solve_ex(ridged, wanted)
-    correction, _ = torch.linalg.solve_ex(ridged, wanted - (matrix @ multipliers[:, :, None]).squeeze(-1))
-    point: Tensor = fixed - (reduced.mT @ (multipliers + correction)[:, :, None]).squeeze(-1)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(ridged)
+    multipliers = torch.linalg.lu_solve(factors, pivots, wanted[:, :, None])
+    correction = torch.linalg.lu_solve(factors, pivots, wanted[:, :, None] - matrix @ multipliers)
+    point: Tensor = fixed - (reduced.mT @ (multipliers + correction)).squeeze(-1)
     return point
 
 
@@ -83,3 +84,30 @@ def violation(problem: Problem, y: Tensor) -> Tensor:
     excess = torch.einsum("bca,bka->bkc", problem.normals, y) - problem.offsets[:, None, :]
     worst = (excess / reach.clamp(min=torch.finfo(torch.float64).tiny)).amax(dim=-1)
     return torch.where(worst.isnan(), torch.inf, worst)
+
+
+def eliminate(rows: list[list[Tensor]], *, singular: float | None = None) -> list[Tensor]:
+    """Solve symmetric positive semi-definite systems, all at once; for these no pivoting is needed.
+
+    Args:
+        rows: of each system S rows of matrix and right side, S + 1 tensors each, of any shape that is the same for all.
+        singular: a pivot of at most this gives NaN; None if there is none.
+
+    Returns:
+        The S unknowns.
+    """
+    count = len(rows)
+    rows = [[*row] for row in rows]
+    for k in range(count):
+        if singular is not None:
+            rows[k][k] = torch.where(rows[k][k] > singular, rows[k][k], torch.nan)
+        for i in range(k + 1, count):
+            factor = rows[i][k] / rows[k][k]
+            for j in range(k + 1, count + 1):
+                rows[i][j] = torch.addcmul(rows[i][j], factor, rows[k][j], value=-1.0)
+    solution = [row[count] for row in rows]
+    for k in reversed(range(count)):
+        for j in range(k + 1, count):
+            solution[k] = torch.addcmul(solution[k], rows[k][j], solution[j], value=-1.0)
+        solution[k] = solution[k] / rows[k][k]
+    return solution
