@@ -161,3 +161,25 @@ def test_shapes_that_do_not_fit_are_refused_with_both_shapes() -> None:
         project(torch.zeros(2, 3), torch.zeros(2, 1, 2), torch.zeros(2, 1), -torch.ones(3), torch.ones(3))
     with pytest.raises(ShieldError, match="batch dimension"):
         project(torch.zeros(3), torch.zeros(1, 3), torch.zeros(1), -torch.ones(3), torch.ones(3))
+
+
+def test_a_bound_that_single_precision_cannot_say_is_kept() -> None:
+    bound = torch.tensor([350.1], dtype=torch.float64)  # the nearest float32 is 350.1000061
+    for sign in (1.0, -1.0):
+        low, high = (torch.zeros(1), bound) if sign > 0 else (-bound, torch.zeros(1))
+        got, feasible = project(
+            torch.tensor([[sign * 400.0]]), torch.zeros(1, 0, 1), torch.zeros(1, 0), low.double(), high.double()
+        )
+        assert got.dtype == torch.float32
+        assert feasible.all()
+        assert float(got.double().abs()) <= 350.1
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_a_gradient_with_respect_to_the_weight_is_finite_where_a_bound_is_not(planes: int) -> None:
+    proposal, normals, offsets, low, _, weight = random_problem(3, planes, rows=3)
+    weight.requires_grad_()
+    got, _ = project(proposal, normals, offsets, low, torch.full_like(low, torch.inf), weight=weight)
+    got.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.isfinite().all()

@@ -174,9 +174,9 @@ def _combined(normals: Tensor, weights: Tensor) -> Tensor:
 def _shares(normals: Tensor, on: Tensor, free: Tensor, normal: Tensor) -> Tensor:
     """Return ``[C, B]``: over the free actions, how much of each active half-space is in ``normal``, by elimination."""
     count = len(normals)
-    reduced = normals * on[:, None] * free
-    wanted = (reduced * normal).sum(dim=1)
-    rows = [[(reduced[i] * reduced[j]).sum(dim=0) for j in range(count)] + [wanted[i]] for i in range(count)]
+    reduced = normals * (on[:, None] * free)
+    products = (reduced[:, None] * torch.cat((reduced, normal[None]))).sum(dim=2)  # [C, C + 1, B] matrix and right side
+    rows = [[*row] for row in products]
     for i in range(count):
         rows[i][i] = rows[i][i] + (1.0 - on[i] + RIDGE)
     return torch.stack(eliminate(rows))

@@ -49,20 +49,18 @@ def project(
     bottom, top = low.double().expand_as(point), high.double().expand_as(point)
     scale = torch.ones_like(point) if weight is None else weight.double().expand_as(point)
     known = _usable(point, normals, offsets, bottom, top, scale)
-    centre = torch.where(known[:, None], point, 0.0)
-    scale = torch.where(known[:, None], scale, 1.0)
-    problem = scaled(
-        centre,
-        torch.where(known[:, None, None], normals.double(), 0.0),
-        torch.where(known[:, None], offsets.double(), 0.0),
-        torch.where(known[:, None], bottom, -torch.inf),
-        torch.where(known[:, None], top, torch.inf),
-        scale,
-    )
+    centre, planes, room = point, normals.double(), offsets.double()
+    if point.device.type != "cpu" or not bool(known.all()):  # on a device nothing waits for this answer
+        row = known[:, None]
+        centre, scale = torch.where(row, point, 0.0), torch.where(row, scale, 1.0)
+        planes, room = torch.where(row[..., None], planes, 0.0), torch.where(row, room, 0.0)
+        bottom, top = torch.where(row, bottom, -torch.inf), torch.where(row, top, torch.inf)
+    problem = scaled(centre, planes, room, bottom, top, scale)
     y, certified = _search(problem)
     action = (centre + y / scale).clamp(bottom, top)
-    action = torch.where(action.isfinite(), action, 0.0).clamp(bottom.nan_to_num(), top.nan_to_num())
-    return action.to(proposal.dtype), certified & known & _keeps(action, normals, offsets) & _near(centre, action)
+    action = torch.where(action.isfinite(), action, 0.0).clamp(low.double().nan_to_num(), high.double().nan_to_num())
+    sure = certified & known & _keeps(action, normals, offsets) & _near(centre, action)
+    return _rounded(action, low, high, proposal.dtype), sure
 
 
 def _search(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -106,6 +104,18 @@ def _settled_or_enumerated(problem: Problem) -> tuple[Pattern, Tensor, Tensor]:
             kept[rows] = new
         y[rows], certified[rows] = solve(left, found), sure
     return pattern, y, certified
+
+
+def _rounded(action: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``action`` in ``dtype``, inside of bounds that this dtype may not be able to say."""
+    if action.dtype == dtype:
+        return action
+    bottom, top = low.to(dtype), high.to(dtype)
+    bottom = torch.where(
+        bottom.double() < low.double(), torch.nextafter(bottom, torch.full_like(bottom, torch.inf)), bottom
+    )
+    top = torch.where(top.double() > high.double(), torch.nextafter(top, torch.full_like(top, -torch.inf)), top)
+    return torch.minimum(torch.maximum(action.to(dtype), bottom.nan_to_num()), top.nan_to_num())
 
 
 def _usable(point: Tensor, normals: Tensor, offsets: Tensor, low: Tensor, high: Tensor, scale: Tensor) -> Tensor:

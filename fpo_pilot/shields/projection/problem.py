@@ -44,7 +44,15 @@ def scaled(centre: Tensor, normals: Tensor, offsets: Tensor, low: Tensor, high: 
     tilted, shifted = tilted / largest[..., None], shifted / largest  # first, so that squares cannot overflow
     length = torch.linalg.vector_norm(tilted.detach(), dim=-1)
     length = torch.where(length > 0.0, length, 1.0)
-    return Problem(tilted / length[..., None], shifted / length, (low - centre) * scale, (high - centre) * scale)
+    return Problem(
+        tilted / length[..., None], shifted / length, _moved(low, centre, scale), _moved(high, centre, scale)
+    )
+
+
+def _moved(bound: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Return ``(bound − centre) · scale``; an infinite bound stays as it is, and without a gradient, which would be no number."""
+    open_side = bound.isinf()
+    return torch.where(open_side, bound, (torch.where(open_side, 0.0, bound) - centre) * scale)
 
 
 def solve(problem: Problem, pattern: Pattern) -> Tensor:
