@@ -21,6 +21,9 @@ from fpo_pilot.specs.safety import SafetySpec
 PROPOSAL = "integrity.proposal"
 """The guard of a proposal that is not finite."""
 
+ENFORCED = "enforced:"
+"""Begins the reasons of what was mixed with the incumbent, and could not be certified."""
+
 PolicyAct = Callable[[Tensor, torch.Generator | None], tuple[Tensor, dict[str, Tensor]]]
 """``act(obs [1, O], generator) -> (normalised action [1, A], trace)``."""
 
@@ -92,11 +95,21 @@ class Cell:
         for reason in guards(reasons, feasible=feasible, late=late, sound=sound):
             authority = demote(reason)
         sent = self._mix(context, verdict, asked, authority)
+        if (
+            sent is not verdict
+        ):  # what was mixed is judged again, and that the backup acts in its place must not be silent
+            refused = tuple(code for code in sent.reasons_of(0) if code.startswith(ENFORCED))
+            reasons = reasons + refused
+            if (
+                refused and authority > 0.0
+            ):  # with none it is the incumbent that is refused, which is not the policy's doing
+                authority = demote("infeasible") if feasible else authority
+                feasible, altered = False, True
         latency = time.perf_counter() - started
         # What the policy asks for is compared, not what the shield made of it: a rate limit makes any policy look tame.
         distance = ((torch.clamp(proposal, self.low, self.high) - asked) / self.span).square().mean()
         reference = simulation.reference
-        transition = simulation.step(sent, verdict.altered(proposal))
+        transition = simulation.step(sent.action, verdict.altered(proposal))
         return Cycle(
             incumbent=asked,
             proposed=proposal,
@@ -132,18 +145,18 @@ class Cell:
             self.last_error = f"{type(problem).__name__}: {problem}"
             return torch.full_like(like, torch.nan)
 
-    def _mix(self, context: ShieldContext, verdict: Verdict, asked: Tensor, authority: float) -> Tensor:
-        """Apply incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
+    def _mix(self, context: ShieldContext, verdict: Verdict, asked: Tensor, authority: float) -> Verdict:
+        """Return the verdict on incumbent + clip(shielded − incumbent, ±β·span), then the envelope once more.
 
         With no authority it is the incumbent's own action that passes box, rate and latched interlocks: the way back is as
-        fast as the rate limit allows, and without a bump.
+        fast as the rate limit allows, and without a bump. What no layer certifies is the backup, the incumbent's action as well.
         """
         if authority <= 0.0:
-            return self.shield.enforce(context, asked).action
+            return self.shield.enforce(context, asked)
         if authority >= 1.0:
-            return verdict.action
+            return verdict
         reach = authority * self.span
-        return self.shield.enforce(context, asked + (verdict.action - asked).clamp(-reach, reach)).action
+        return self.shield.enforce(context, asked + (verdict.action - asked).clamp(-reach, reach))
 
 
 def guards(reasons: tuple[str, ...], *, feasible: bool, late: bool, sound: bool = True) -> list[str]:

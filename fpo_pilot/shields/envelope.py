@@ -19,6 +19,9 @@ from torch import Tensor
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.specs.safety import ActionLimit
 
+_STEPS_IN_A_RATE = 16
+"""Numbers of a dtype that a rate must span, so that rounding takes away little of it."""
+
 
 class Bounds(NamedTuple):
     """The envelope as tensors ``[A]`` of one dtype on one device, rounded inward."""
@@ -120,7 +123,7 @@ class Envelope:
         origin = previous.to(target.dtype)
         reached = (goal - origin).abs() <= rate
         stepped = origin + torch.where(goal < origin, -rate, rate)
-        return torch.where(reached | ~origin.isfinite(), goal, stepped)
+        return torch.where(origin.isfinite(), torch.where(reached, goal, stepped), safe)
 
     def inside(self, action: Tensor) -> Tensor:
         """Return ``[B, A]`` bool: whether each action is in its box; False for what is not a number."""
@@ -157,11 +160,23 @@ def _bounds(envelope: Envelope, dtype: torch.dtype, device: torch.device) -> Bou
             f"action: found dtype {dtype}, expected float32 or float64. Convert the proposal before the shield."
         )
     with torch.inference_mode(mode=False):  # cached: must serve callers inside and outside of inference mode
+        _require_resolution(envelope, dtype)
         low = _rounded(envelope.low, dtype, upward=True)
         high = _rounded(envelope.high, dtype, upward=False)
         rate = _rounded(envelope.rate, dtype, upward=False)
         safe = torch.tensor(envelope.safe, dtype=dtype, device="cpu").clamp(low, high)
         return Bounds(*(tensor.to(device) for tensor in (low, high, rate, safe)))
+
+
+def _require_resolution(envelope: Envelope, dtype: torch.dtype) -> None:
+    """Refuse a dtype in which an action cannot move by a share of its rate: the way to the fallback would have no end."""
+    for name, low, high, rate in zip(envelope.names, envelope.low, envelope.high, envelope.rate, strict=True):
+        spacing = torch.finfo(dtype).eps * max(abs(low), abs(high))
+        if rate < _STEPS_IN_A_RATE * spacing:
+            raise ShieldError(
+                f"actions.{name}.rate: found {rate} where numbers of {dtype} are {spacing:.2g} apart, expected at least "
+                f"{_STEPS_IN_A_RATE} times that. Give the shield float64, or the signal a unit with a zero nearer to its range."
+            )
 
 
 def _rounded(values: tuple[float, ...], dtype: torch.dtype, *, upward: bool) -> Tensor:

@@ -51,7 +51,8 @@ class IntegrityShield:
 
     Reasons: ``integrity.nan:NAME``, ``integrity.quality:NAME``, ``integrity.range:NAME``, ``integrity.stale:NAME``,
     ``integrity.frozen:NAME``, ``integrity.proposal``; with them ``fallback.incumbent`` or ``fallback.value``.
-    A value of held quality is judged by its age where ``stale_after`` is declared, and is bad otherwise.
+    A value of held quality is judged by its age where ``stale_after`` is declared, and is bad otherwise. An age below 0, or without end,
+    is stale whatever is declared.
     """
 
     promise = "Where a measurement is not to be believed or the proposal is not finite, the action is the fallback."
@@ -81,6 +82,11 @@ class IntegrityShield:
         action = torch.where(bad[:, None], safe, proposal.to(dtype))
         return Verdict(action, reasons, self._margin(context), torch.ones_like(bad))
 
+    def believes(self, context: ShieldContext) -> Tensor:
+        """Return ``[B, M]`` bool: the readings that are believed; changes nothing, so that frozen is as of the last cycle."""
+        same = self._memory["same"] if self._memory.started else torch.zeros_like(context.quality, dtype=torch.int64)
+        return ~torch.stack([*self._judged(context, same).values()]).any(dim=0)
+
     def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
         """Check that the action is finite: later stages may move it on from the fallback; ``[B]`` bool."""
         return action.isfinite().all(dim=-1)
@@ -100,16 +106,20 @@ class IntegrityShield:
     def _faults(self, context: ShieldContext) -> dict[str, Tensor]:
         """Return ``[B, M]`` bool for each of KINDS, and remember the readings."""
         reading = context.measurement.to(torch.float64)
-        limits = self._limits(reading.device)
         same = torch.where(reading == self._memory["last"], self._memory["same"] + 1, 1)
         self._memory.update(last=reading, same=same)
+        return self._judged(context, same)
+
+    def _judged(self, context: ShieldContext, same: Tensor) -> dict[str, Tensor]:
+        reading, age = context.measurement.to(torch.float64), context.age.to(torch.float64)
+        limits = self._limits(reading.device)
         held = context.quality == QUALITY_HELD
         tolerated = held & limits["tolerates_held"]
         return {
             "nan": ~reading.isfinite(),
             "quality": (context.quality != QUALITY_GOOD) & ~tolerated,
             "range": (reading < limits["low"]) | (reading > limits["high"]),
-            "stale": ~(context.age.to(torch.float64) <= limits["stale_after"]),
+            "stale": ~((age <= limits["stale_after"]) & (age >= 0.0) & age.isfinite()),
             "frozen": same >= limits["frozen_after"],
         }
 

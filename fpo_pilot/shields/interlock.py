@@ -12,7 +12,7 @@ from torch import Tensor
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.shields.conditions import Ballot, Condition
 from fpo_pilot.shields.envelope import Envelope
-from fpo_pilot.shields.memory import Memory
+from fpo_pilot.shields.memory import Memory, fingerprints, require_names
 from fpo_pilot.shields.overrides import Overrides, Targets
 from fpo_pilot.shields.verdict import ShieldContext, Verdict
 
@@ -39,14 +39,16 @@ class InterlockRule:
 class InterlockShield:
     """Sets actions to the targets of latched interlocks; the stage after it brings them there at the rate limit.
 
-    A vote that its known conditions do not decide, or a condition whose signals are not finite, cannot be judged: it neither counts
-    toward a trip (the integrity shield answers for the sensor) nor breaks the count, and it allows no reset. Where two latched
-    interlocks set one action, the first of the file wins.
+    A vote that its known conditions do not decide, or a condition whose signals are not finite or not believed, cannot be judged: it
+    neither counts toward a trip (the integrity shield answers for the sensor) nor breaks the count, and it allows no reset. Only a single
+    condition trips on a finite reading that is not believed as well: nobody else watches. Where two latched interlocks set one action, the
+    first of the file wins.
     Reason: ``interlock:ID``, in every cycle from the trip to the reset.
     """
 
     promise = (
-        "While an interlock is latched, its actions go to its targets at the rate limit; the latch never resets itself."
+        "While an interlock is latched, its actions go to its targets at the rate limit, where the read-back is known; "
+        "the latch never resets itself."
     )
 
     def __init__(self, rules: tuple[InterlockRule, ...], envelope: Envelope, measured: int) -> None:
@@ -143,26 +145,31 @@ class InterlockShield:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return latches, counts and the last signals."""
-        return self._memory.state_dict()
+        state = self._memory.state_dict()
+        return state | {"names": fingerprints([rule.id for rule in self.rules])} if state else state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave; a latch survives a restart of the process this way."""
-        self._memory.load_state_dict(state)
+        self._memory.load_state_dict(require_names("InterlockShield", [rule.id for rule in self.rules], state))
 
     def _advance(self, context: ShieldContext) -> Tensor:
         """Judge all conditions once, update the memory, and return ``[B]`` the least distance to a trip."""
         now = torch.cat([context.measurement.to(torch.float64), context.previous.to(torch.float64)], dim=-1)
+        sound = torch.cat([context.believed.to(torch.float64), context.previous.to(torch.float64)], dim=-1)
         before = torch.where(self._memory["seen"], self._memory["last"], now)
-        columns, columns_before = now.unbind(-1), before.unbind(-1)
+        columns, columns_before, believed = now.unbind(-1), before.unbind(-1), sound.unbind(-1)
         counts, trips, resets, margins = [], [], [], []
         for index, rule in enumerate(self.rules):
-            tripping, known, excess = rule.trip.judge(columns, columns_before)
-            calm, calm_known, _ = rule.reset.judge(columns, columns_before)
+            tripping, known, excess = rule.trip.judge(believed, columns_before)
+            if len(rule.trip.conditions) == 1:  # nobody else votes: a reading that is not believed can still trip
+                alarm, _, _ = rule.trip.judge(columns, columns_before)
+                tripping, known = tripping | alarm, known | alarm
+            calm, calm_known, _ = rule.reset.judge(believed, columns_before)
             count = self._memory["count"][:, index]
             count = torch.where(known, torch.where(tripping, count + 1, 0), count)
             counts.append(count)
             trips.append(count >= rule.samples)
-            resets.append(calm & calm_known & rule.trip.all_known(columns) & ~tripping)
+            resets.append(calm & calm_known & rule.trip.all_known(believed) & ~tripping)
             margins.append(torch.where(known & ~excess.isnan(), -excess, -math.inf))
         self._memory.update(
             latched=self._memory["latched"] | torch.stack(trips, dim=-1),

@@ -5,7 +5,8 @@ A batch of another size is refused, not adapted to: to adapt would be to forget 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -81,6 +82,26 @@ class Memory:
                 "Load the state that this shield's own state_dict() gave."
             )
         self._tensors = {name: tensor.clone() for name, tensor in state.items()}
+
+
+def fingerprints(names: Sequence[str]) -> Tensor:
+    """Return ``[L]`` int64 made of names, so that the columns of a memory are known again: another rule must not get a latch."""
+    digests = (hashlib.sha256(name.encode()).digest()[:8] for name in names)
+    return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
+
+
+def require_names(owner: str, names: Sequence[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``state`` without its fingerprints.
+
+    Raises:
+        ShieldError: it is of rules of other names, or in another order.
+    """
+    if state and not torch.equal(state.get("names", torch.zeros(0)).cpu(), fingerprints(names)):
+        raise ShieldError(
+            f"{owner}: found a state of other rules, expected {', '.join(names)}. A latch would go to another rule: load the state of the "
+            "same safety spec."
+        )
+    return {key: tensor for key, tensor in state.items() if key != "names"}
 
 
 _DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64}

@@ -29,12 +29,15 @@ class PredictiveShield:
     let it, it passes unchanged.
 
     **A certificate is inherited**: if u was certified and the read-back says that u was applied, the backup is certified in the next
-    cycle, whatever the reading of that cycle is, for it is the tail of what was certified. (Else noise alone would now and then put a
-    corner of the readings outside.) Only a reading that the model cannot explain ends that: the model is then wrong.
+    cycle, for it is the tail of what was certified. (Else noise alone would now and then put a corner of the readings outside.) The tail
+    says as well where the plant must then be, cycle after cycle; a reading that lies elsewhere ends the inheritance, and so does one by
+    which the plant is beyond a limit wherever in its error it is: the model is then wrong. A cycle that could not look ahead at all is
+    never certified. Inheritance that goes on for long says that the look ahead finds no way but the one that was found before: watch it.
 
     Reasons: ``predictive.reduced`` 0 < α < 1; ``predictive.backup`` α = 0 in place of another proposal; ``predictive.limit:ID`` and
     ``predictive.terminal`` what the proposal would break; ``predictive.inherited`` the backup stands by the certificate of the cycle
-    before; ``predictive.infeasible`` nothing is certified; ``predictive.not_finite`` the model gave what is not a number;
+    before; ``predictive.infeasible`` nothing is certified; ``predictive.not_finite`` the model gave what is not a number, or where the
+    plant is is not known;
     ``predictive.raised`` it raised; ``predictive.late`` the budget was spent. In the last four the action is the backup.
 
     Args:
@@ -71,15 +74,16 @@ class PredictiveShield:
         self.last_error = ""
         """How the model failed last, if it did."""
         actions = len(lookahead.envelope.names)
-        states = len(estimator.points.errors[0])
+        self._states = len(estimator.points.errors[0])
+        steps = (lookahead.horizon + 1) * self._states
         self._memory = Memory(
             "PredictiveShield",
             {
                 "certified": (False, 1),
                 "inherited": (False, 1),
                 "action": (math.nan, actions),
-                "low": (-math.inf, states),
-                "high": (math.inf, states),
+                "low": (-math.inf, steps),
+                "high": (math.inf, steps),
                 "failures": (0, 1),
             },
         )
@@ -169,7 +173,9 @@ class PredictiveShield:
         inherited = ~choice.found & self._inherits(context, state)
         not_finite = ~choice.first.finite[:, 0]
         certified = choice.found | inherited
-        self._remember(context, action, certified, inherited, not_finite, (choice.low, choice.high))
+        blind = ~state.isfinite().flatten(1).all(dim=-1)  # nothing is certified by it, and nothing refuted
+        kept = blind & ~choice.found & self._applied(context)
+        self._remember(context, action, certified | kept, inherited, not_finite, self._hull(choice))
         intact = choice.found & (choice.index == 0) & asked.isfinite().all(dim=-1)
         alpha = 1.0 - choice.index.to(asked.dtype) / (self.candidates - 1)
         unchanged = (mixtures[:, 0] == mixtures[:, -1]).all(dim=-1)
@@ -202,25 +208,23 @@ class PredictiveShield:
         )
 
     def _without_model(self, context: ShieldContext, asked: Tensor, backup: Tensor, *, late: bool) -> Verdict:
-        """Fall back on the backup; only a certificate of the cycle before speaks for it."""
-        inherited = self._applied(context)
-        everywhere = torch.ones_like(inherited)
-        unknown = torch.full_like(self._memory["low"], math.nan)
-        self._remember(context, backup, inherited, inherited, everywhere, (unknown, unknown))
-        nowhere = torch.zeros_like(inherited)
+        """Fall back on the backup. Where it is the tail of a certificate the next cycle may inherit that again; this one is infeasible."""
+        kept = self._applied(context)
+        everywhere, nowhere = torch.ones_like(kept), torch.zeros_like(kept)
+        self._remember(context, backup, kept, nowhere, everywhere, self._tail())
         reasons = {
             "predictive.reduced": nowhere,
             "predictive.backup": ~(backup == asked).all(dim=-1),
             "predictive.terminal": nowhere,
-            "predictive.inherited": inherited,
-            "predictive.infeasible": ~inherited,
+            "predictive.inherited": nowhere,
+            "predictive.infeasible": everywhere,
             "predictive.not_finite": nowhere,
             "predictive.raised": nowhere if late else everywhere,
             "predictive.late": everywhere if late else nowhere,
         } | {f"predictive.limit:{bound.id}": nowhere for bound in self.lookahead.limits.bounds}
         blind = asked.new_full((context.batch,), -math.inf)
         margins = {f"predictive:{bound.id}": blind for bound in self.lookahead.limits.bounds}
-        return Verdict(backup, reasons, blind, inherited, alpha=torch.zeros_like(blind), margins=margins)
+        return Verdict(backup, reasons, blind, nowhere, alpha=torch.zeros_like(blind), margins=margins)
 
     def _applied(self, context: ShieldContext) -> Tensor:
         """Return ``[B]`` bool: the read-back is what was certified in the cycle before."""
@@ -233,8 +237,29 @@ class PredictiveShield:
         """Return ``[B]`` bool: the backup is the tail of what was certified, and the reading ``[B, N, S]`` does not speak against it."""
         now = state.to(torch.float64)
         slack = torch.tensor(self.tolerance, dtype=torch.float64, device=now.device)
-        beyond = (now.amax(dim=1) < self._memory["low"] - slack) | (now.amin(dim=1) > self._memory["high"] + slack)
-        return self._applied(context) & ~beyond.any(dim=-1)
+        low, high = (self._memory[side][:, : self._states] for side in ("low", "high"))
+        explained = (now.amax(dim=1) >= low - slack) & (
+            now.amin(dim=1) <= high + slack
+        )  # not so for what is not a number
+        outside = (self.lookahead.limits.distance(state) < 0.0).all(dim=1).any(dim=-1)
+        return self._applied(context) & explained.all(dim=-1) & ~outside
+
+    def _tail(self) -> tuple[Tensor, Tensor]:
+        """Return where the plant must be, ``[B, (H + 1)·S]`` each, one cycle on; after the horizon it is in the terminal set."""
+        last = self.lookahead.terminal.box(self._memory["low"], self._states)
+        return tuple(  # type: ignore[return-value]  # of two
+            torch.cat((self._memory[side][:, self._states :], end.expand(len(self._memory[side]), -1)), dim=-1)
+            for side, end in zip(("low", "high"), last, strict=True)
+        )
+
+    def _hull(self, choice: Choice) -> tuple[Tensor, Tensor]:
+        """Return the same, of what was certified now, and else the tail of what was before."""
+        low, high = self._tail()
+        fresh = choice.found[:, None]
+        return (
+            torch.where(fresh, choice.low.flatten(1).to(low.dtype), low),
+            torch.where(fresh, choice.high.flatten(1).to(high.dtype), high),
+        )
 
     def _remember(
         self,

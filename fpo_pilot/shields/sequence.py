@@ -12,7 +12,7 @@ from torch import Tensor
 from fpo_pilot.shields.conditions import Condition
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.interlock import InterlockShield
-from fpo_pilot.shields.memory import Memory
+from fpo_pilot.shields.memory import Memory, fingerprints, require_names
 from fpo_pilot.shields.overrides import Overrides, Targets
 from fpo_pilot.shields.verdict import ShieldContext, Verdict
 
@@ -55,8 +55,9 @@ class SequenceShield:
     """Holds actions at the values of the phase that each sequence is in; the stage after it brings them there at the rate limit.
 
     Conditions are judged on readings and the read-back, never on what was asked for: a valve counts as open once it is open. A
-    condition whose signals are not finite cannot be judged, and its way is not taken. A latched interlock beats a sequence. Where two
-    sequences hold one action, the first of the file wins. Reason: ``sequence:ID.PHASE``, where a hold changed the proposal.
+    condition whose signals are not finite or not believed cannot be judged, and its way is not taken. A latched interlock beats a
+    sequence. Where two sequences hold one action, the first of the file wins. Reason: ``sequence:ID.PHASE``, where a hold changed the
+    proposal.
     """
 
     promise = "While a sequence is in a phase, the actions that the phase holds go to their values at the rate limit."
@@ -123,11 +124,12 @@ class SequenceShield:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return phases, counts and the last signals."""
-        return self._memory.state_dict()
+        state = self._memory.state_dict()
+        return state | {"names": fingerprints([rule.id for rule in self.rules])} if state else state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._memory.load_state_dict(state)
+        self._memory.load_state_dict(require_names("SequenceShield", [rule.id for rule in self.rules], state))
 
     def _active(self) -> Tensor:
         """Return ``[B, R]`` bool, a column for each phase of each sequence: whether it is the present one."""
@@ -138,7 +140,7 @@ class SequenceShield:
 
     def _advance(self, context: ShieldContext) -> None:
         """Judge the ways out of the present phases once; a count begins again where a phase is entered."""
-        now = torch.cat([context.measurement.to(torch.float64), context.previous.to(torch.float64)], dim=-1)
+        now = torch.cat([context.believed.to(torch.float64), context.previous.to(torch.float64)], dim=-1)
         before = torch.where(self._memory["seen"], self._memory["last"], now)
         columns, columns_before = now.unbind(-1), before.unbind(-1)
         phases, counts, at = [], [], 0

@@ -4,13 +4,16 @@ integrity → sequence → interlock → predictive or barrier → box and rate 
 rate. After it every stage is asked whether the final action keeps its promise, and the envelope is checked a second time by other code;
 where anything fails, the row gets the last resort: from the read-back toward the target of a latched interlock, else toward the declared
 safe values (the backup) where a stage knows a model, else toward what a sequence holds, else toward the fallback, by at most one rate. So
-an interlock beats every shield. What a person sets by hand comes after all stages: it is held to latched interlocks, box and rate only.
+an interlock beats every shield. What a person sets by hand comes after all stages: it is held to latched interlocks, box and rate only,
+and the actuators that the person leaves alone get the last resort where the whole is not certified. Where an integrity layer does not
+believe a reading, no later stage does: nothing is certified, reset or gone on with by it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,12 +22,15 @@ from fpo_pilot.errors import ShieldError
 from fpo_pilot.shields.box_rate import BoxRateShield
 from fpo_pilot.shields.envelope import Envelope
 from fpo_pilot.shields.fallback import FallbackAction
+from fpo_pilot.shields.integrity import IntegrityShield
 from fpo_pilot.shields.interlock import InterlockShield
 from fpo_pilot.shields.sequence import SequenceShield
-from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
+from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict, require_verdict
 
 BINDING = frozenset({"envelope", "interlock", "box_rate"})
 """Whose promises hold whoever asks: a person at the panel overrides every other stage (SAFETY.md 1.2)."""
+_REMEMBERS = "stack.remembers:"
+"""Begins the keys of a state that name the stages it must have."""
 
 
 def manned(context: ShieldContext) -> Tensor:
@@ -40,7 +46,7 @@ class ShieldStack:
     Reasons are those of the stages, and ``stage_failed:NAME`` (it raised, or returned what is not a number or not an action),
     ``reverify:NAME`` (the final action breaks the promise of that stage), ``reverify:envelope``. A row with one of these is infeasible,
     and is counted in :attr:`infeasible_count`. Where the context has an operator: ``operator:ACTION`` for what is set by hand, and
-    ``overridden:NAME`` for a stage whose promise that breaks.
+    ``overridden:NAME`` for a stage whose promise that breaks; such a row is infeasible as well.
     """
 
     promise = (
@@ -73,6 +79,9 @@ class ShieldStack:
         self.last_error: str = ""
         self._final = BoxRateShield(envelope)
         self._infeasible: Tensor | None = None
+        self._cycle: tuple[ShieldContext, ShieldContext] | None = None
+        """The context of the last cycle, and the same with what integrity believes of it."""
+        self._integrity = next((stage for _, stage in self.stages if isinstance(stage, IntegrityShield)), None)
 
     def __call__(self, context: ShieldContext, proposal: Tensor) -> Verdict:
         """Judge ``proposal`` ``[B, A]``; see the module for the order of the stages.
@@ -92,8 +101,9 @@ class ShieldStack:
         ahead: dict[str, Tensor] = {}
         alpha: Tensor | None = None
         feasible = torch.ones(context.batch, dtype=torch.bool, device=proposal.device)
+        seen = context
         for name, stage in self.stages:
-            verdict = self._run(name, stage, context, action)
+            verdict = self._run(name, stage, seen, action)
             failed = torch.ones_like(feasible)
             if verdict is not None:
                 failed = ~verdict.action.isfinite().all(dim=-1)
@@ -106,12 +116,15 @@ class ShieldStack:
             action = torch.where(failed[:, None], fallback, action)
             reasons[f"stage_failed:{name}"] = failed
             feasible = feasible & ~failed
+            if stage is self._integrity:
+                seen = replace(context, sound=self._integrity.believes(context))
+        self._cycle = (context, seen)
         action = self._by_hand(context, action)
-        checks = self._verify(context, action)
+        action, checks = self._others(context, action, fallback, self._verify(context, action))
         certified = self._certified(context, checks)
         action = torch.where(certified[:, None], action, self._last_resort(context, fallback))
         reasons.update(self._reasons_of(context, checks))
-        feasible = (feasible if context.operator is None else feasible | manned(context)) & certified
+        feasible = feasible & torch.stack([*checks.values()]).all(dim=0)
         self._count(~feasible)
         margin = (
             torch.stack([m.to(torch.float64) for m in margins]).amin(dim=0) if margins else self.envelope.margin(action)
@@ -122,8 +135,9 @@ class ShieldStack:
     def enforce(self, context: ShieldContext, action: Tensor) -> Verdict:
         """Pass an action of somebody else (the incumbent, a mixture) through sequences, latched interlocks, box and rate; advances nothing.
 
-        It is verified as every action is: what a stage that knows a model cannot certify becomes the backup, whoever asks for it. Only
-        the reasons of box and rate and of latched interlocks are given; call it after the stack itself in the same cycle.
+        It is verified as every action is: what a stage that knows a model cannot certify becomes the backup, whoever asks for it. The
+        reasons are those of box and rate, of latched interlocks, and ``enforced:NAME`` for a check that was not passed; the row is then
+        infeasible. Call it after the stack itself in the same cycle; the count of infeasible cycles is of those.
         """
         dtype = torch.promote_types(action.dtype, context.previous.dtype)
         fallback, _ = self.resort.choose(context, dtype)
@@ -132,12 +146,13 @@ class ShieldStack:
         overridden = overridden if self.interlock is None else self.interlock.override(overridden)
         verdict = self._final(context, overridden)
         action = self._by_hand(context, verdict.action)
-        certified = self.holds(context, action)
+        action, checks = self._others(context, action, fallback, self._verify(context, action))
+        certified = self._certified(context, checks)
         final = torch.where(certified[:, None], action, self._last_resort(context, fallback))
-        reasons = dict(verdict.reasons)
+        reasons = dict(verdict.reasons) | {f"enforced:{name}": ~kept for name, kept in checks.items()}
         if self.interlock is not None:
             reasons |= self.interlock.reasons
-        return Verdict(final, reasons, verdict.margin, verdict.feasible & certified)
+        return Verdict(final, reasons, verdict.margin, verdict.feasible & torch.stack([*checks.values()]).all(dim=0))
 
     def holds(self, context: ShieldContext, action: Tensor) -> Tensor:
         """Return ``[B]`` bool: whether ``action`` keeps the promises of all stages and of the envelope.
@@ -173,6 +188,7 @@ class ShieldStack:
         """Forget the rows of ``mask`` ``[B]``, latches too, or everything: another plant starts there."""
         for _, stage in self.stages:
             stage.reset(mask)
+        self._cycle = None
         if mask is None:
             self._infeasible = None
         elif self._infeasible is not None:
@@ -180,13 +196,31 @@ class ShieldStack:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the memory of all stages, as ``stage.tensor``."""
-        state = {f"{name}.{key}": tensor for name, stage in self.stages for key, tensor in stage.state_dict().items()}
+        state: dict[str, Tensor] = {}
+        for name, stage in self.stages:
+            own = {f"{name}.{key}": tensor for key, tensor in stage.state_dict().items()}
+            state |= own | ({f"{_REMEMBERS}{name}": torch.ones((), dtype=torch.bool)} if own else {})
         if self._infeasible is not None:
             state["stack.infeasible"] = self._infeasible.clone()
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ShieldError: the state of a stage is missing, or of a stage that is not here: a latch would be lost without a word.
+        """
+        self._cycle = None
+        remembered = {key.removeprefix(_REMEMBERS) for key in state if key.startswith(_REMEMBERS)}
+        found = {key.split(".", 1)[0] for key in state} - {"stack"}
+        strange = sorted((found | remembered) - {name for name, _ in self.stages})
+        missing = sorted(remembered - found)
+        if strange or missing:
+            raise ShieldError(
+                f"load_state_dict: found a state without that of {', '.join(missing) or 'no stage'}, and with that of unknown stages "
+                f"({', '.join(strange) or 'none'}), expected that of the same stages. Load what state_dict() gave of a stack of the "
+                "same safety spec."
+            )
         for name, stage in self.stages:
             prefix = f"{name}."
             stage.load_state_dict(
@@ -198,11 +232,7 @@ class ShieldStack:
         """Run a stage; None if it raised, or returned what is not an action. Its exception is a reason, never a way out."""
         try:
             verdict = stage(context, action)
-            if verdict.action.shape != action.shape or verdict.feasible.shape != (context.batch,):
-                raise ShieldError(
-                    f"stage {name}: found an action of shape {tuple(verdict.action.shape)}, expected {tuple(action.shape)}. "
-                    "Return one action a row."
-                )
+            require_verdict(verdict, context.batch, action)
         except Exception as error:  # noqa: BLE001  # a stage may break in any way: fail closed
             self.last_error = f"{name}: {type(error).__name__}: {error}"
             return None
@@ -210,10 +240,14 @@ class ShieldStack:
 
     def _verify(self, context: ShieldContext, action: Tensor) -> dict[str, Tensor]:
         """Ask every stage, and the envelope by itself, whether the final action is allowed; ``[B]`` bool each."""
+        seen = self._believed(context)
         checks = {"envelope": self.envelope.permits(context.previous, action)}
         for name, stage in self.stages:
             try:
-                checks[name] = stage.holds(context, action).expand(context.batch)
+                kept = stage.holds(seen, action)
+                if kept.dtype != torch.bool:
+                    raise ShieldError(f"holds: found {kept.dtype}, expected bool. Say of each row whether it is kept.")
+                checks[name] = kept.expand(context.batch)
             except Exception as error:  # noqa: BLE001  # what cannot be verified is not certified
                 self.last_error = f"{name}: {type(error).__name__}: {error}"
                 checks[name] = torch.zeros_like(checks["envelope"])
@@ -226,6 +260,25 @@ class ShieldStack:
         asked = torch.where(context.operator.isfinite(), context.operator.to(action.dtype), action)
         held = asked if self.interlock is None else self.interlock.override(asked)
         return torch.where(manned(context)[:, None], self._final(context, held).action, action)
+
+    def _believed(self, context: ShieldContext) -> ShieldContext:
+        """Return ``context`` with what integrity believes of it: the very same object for one cycle, by which stages know it."""
+        if self._integrity is None:
+            return context
+        if self._cycle is None or self._cycle[0] is not context:
+            return replace(context, sound=self._integrity.believes(context))
+        return self._cycle[1]
+
+    def _others(
+        self, context: ShieldContext, action: Tensor, fallback: Tensor, checks: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the last resort to the actuators that a person leaves alone, where the whole does not pass; check again."""
+        if context.operator is None:
+            return action, checks
+        passes = torch.stack([*checks.values()]).all(dim=0)
+        alone = (manned(context) & ~passes)[:, None] & ~context.operator.isfinite()
+        action = torch.where(alone, self._last_resort(context, fallback), action)
+        return action, self._verify(context, action)
 
     def _certified(self, context: ShieldContext, checks: Mapping[str, Tensor]) -> Tensor:
         """Return ``[B]`` bool: every check is passed that binds the row."""

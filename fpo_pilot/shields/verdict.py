@@ -53,6 +53,7 @@ class ShieldContext:
         period: seconds between two cycles.
         incumbent: ``[B, A]`` what the controller in charge today asks for, where it is not the fallback.
         operator: ``[B, A]`` what a person sets by hand, NaN where nobody does; it overrides all but interlocks, box and rate.
+        sound: ``[B, M]`` bool: the readings that an integrity layer believes; None where none has judged them. A stack sets it.
     """
 
     measurement: Tensor
@@ -63,6 +64,7 @@ class ShieldContext:
     period: float
     incumbent: Tensor | None = None
     operator: Tensor | None = None
+    sound: Tensor | None = None
 
     @classmethod
     def read(
@@ -84,6 +86,11 @@ class ShieldContext:
         """B."""
         return self.previous.shape[0]
 
+    @property
+    def believed(self) -> Tensor:
+        """``[B, M]``: the measurement, NaN where it is not to be believed; what is certified must not rest on such a reading."""
+        return self.measurement if self.sound is None else torch.where(self.sound, self.measurement, torch.nan)
+
     def rows(self, index: slice) -> ShieldContext:
         """Return the context of some rows only."""
         return ShieldContext(
@@ -95,6 +102,7 @@ class ShieldContext:
             self.period,
             None if self.incumbent is None else self.incumbent[index],
             None if self.operator is None else self.operator[index],
+            None if self.sound is None else self.sound[index],
         )
 
     def require(self, measured: int, actions: int, proposal: Tensor) -> None:
@@ -156,6 +164,31 @@ class Verdict:
             return ()
         table = torch.stack([flag[row] for flag in self.reasons.values()]).tolist()
         return tuple(code for code, applies in zip(self.reasons, table, strict=True) if applies)
+
+
+def require_verdict(verdict: Verdict, batch: int, action: Tensor) -> None:
+    """Refuse an answer that is none: what a stack does with it must not depend on broadcasting.
+
+    Raises:
+        ShieldError: a tensor of the verdict on ``action`` ``[B, A]`` is missing, or has another shape or dtype than the class says.
+    """
+    flags = {"feasible": verdict.feasible, **verdict.reasons}
+    numbers = {"margin": verdict.margin, **verdict.margins}
+    if verdict.alpha is not None:
+        numbers["alpha"] = verdict.alpha
+    if verdict.action.shape != action.shape or not verdict.action.is_floating_point():
+        raise ShieldError(
+            f"verdict.action: found {verdict.action.dtype} of shape {tuple(verdict.action.shape)}, expected floats of shape "
+            f"{tuple(action.shape)}. Return one action a row."
+        )
+    for kind, tensors in (("bool", flags), ("float", numbers)):
+        for name, tensor in tensors.items():
+            fits = tensor.dtype == torch.bool if kind == "bool" else tensor.is_floating_point()
+            if tuple(tensor.shape) != (batch,) or not fits:
+                raise ShieldError(
+                    f"verdict.{name}: found {tensor.dtype} of shape {tuple(tensor.shape)}, expected {kind} of shape ({batch},). "
+                    "Return one value a row."
+                )
 
 
 @runtime_checkable

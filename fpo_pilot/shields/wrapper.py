@@ -77,13 +77,38 @@ class HasPlant(Protocol):
         ...
 
 
+def _require_direct(env: Any) -> None:
+    """Refuse a wrapper that changes actions between the shield and a plant: something else than was judged would be applied.
+
+    Raises:
+        ShieldError: there is one.
+    """
+    changing = (gymnasium.ActionWrapper, gymnasium.vector.VectorActionWrapper)
+    layer = env
+    while layer is not env.unwrapped:
+        if isinstance(layer, changing) or layer.action_space != env.unwrapped.action_space:
+            raise ShieldError(
+                f"ShieldWrapper: found {type(layer).__name__} between shield and plant, which changes actions, expected none. "
+                "Put the shield next to the plant, and wrappers of actions around the shield."
+            )
+        layer = layer.env
+
+
 class _Guard:
     """A shield with what it needs to know of an environment, for B rows."""
 
     def __init__(
-        self, env: Any, rows: int, shield: Shield | None, measure: Measure | None, start: Array | None, period: float
+        self,
+        wrapped: Any,
+        rows: int,
+        shield: Shield | None,
+        measure: Measure | None,
+        start: Array | None,
+        period: float,
     ) -> None:
+        env = wrapped.unwrapped
         self._env, self._rows, self._measure, self._period = env, rows, measure, period
+        self._space = wrapped.action_space
         self._plant: GuardedPlant | None = None
         if shield is None:
             if not isinstance(env, HasPlant) or env.plant.safety is None:
@@ -91,6 +116,7 @@ class _Guard:
                     "ShieldWrapper: found an environment without a safety spec of its own, expected `shield=` and `measure=`. "
                     "Build a shield, such as a ShieldStack, and say how its readings are found in an observation."
                 )
+            _require_direct(wrapped)
             self._plant = env.plant
             shield = build_stack(env.plant.safety, env.plant.spec, dynamics=env.prediction)
         elif measure is None or start is None:
@@ -120,7 +146,15 @@ class _Guard:
         verdict = self.shield(self._context(proposal), proposal)
         self._applied = verdict.action
         sent = verdict.action if self._plant is None else self._plant.to_normalised(verdict.action)
-        return sent.numpy(), verdict, proposal
+        return self._fitting(sent.numpy()), verdict, proposal
+
+    def _fitting(self, action: Array) -> Array:
+        """Return ``action`` ``[B, A]`` in the dtype of another environment's space, which rounding must not leave."""
+        if self._plant is not None or not isinstance(self._space, gymnasium.spaces.Box):
+            return action
+        low, high = (side.reshape(-1)[-action.shape[-1] :] for side in (self._space.low, self._space.high))
+        fitting: Array = np.clip(action.astype(self._space.dtype), low, high)
+        return fitting
 
     def seen(self, observation: Array) -> None:
         """Keep what the next decision is judged by."""
@@ -173,7 +207,7 @@ class ShieldWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         period: float = 1.0,
     ) -> None:
         super().__init__(env)
-        self._guard = _Guard(env.unwrapped, 1, shield, measure, start, period)
+        self._guard = _Guard(env, 1, shield, measure, start, period)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin an episode; the shield forgets."""
@@ -218,7 +252,7 @@ class ShieldVectorWrapper(gymnasium.vector.VectorWrapper):
                 f"ShieldVectorWrapper: found autoreset mode {mode}, expected SAME_STEP: the shield must know when an episode begins. "
                 "Make the environment with vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}."
             )
-        self._guard = _Guard(env.unwrapped, env.num_envs, shield, measure, start, period)
+        self._guard = _Guard(env, env.num_envs, shield, measure, start, period)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes, everywhere or where ``options["reset_mask"]`` is true; the shield forgets there."""

@@ -86,9 +86,12 @@ def test_a_lost_reading_and_a_latched_interlock_are_not_answered_by_another_prop
 
 def test_what_the_model_refuses_gives_way_to_a_candidate_that_it_certifies() -> None:
     hot = (334.0, 300.0)
-    alone = stack(LATE)(context(*hot), torch.tensor([[303.0]], dtype=torch.float64))
+    shields = stack(LATE), stack(LATE)
+    for shield in shields:
+        shield.reset()  # a simulated plant starts
+    alone = shields[0](context(*hot), torch.tensor([[303.0]], dtype=torch.float64))
     assert alone.action.item() < 303.0  # the model refuses it
-    cold = ask(stack(LATE), context(*hot), 303.0, 302.9, 297.0)
+    cold = ask(shields[1], context(*hot), 303.0, 302.9, 297.0)
     assert cold.verdict.action.tolist() == [[297.0]]
     assert active(cold) == {"resampled"}
     assert cold.verdict.alpha is not None

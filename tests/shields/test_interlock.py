@@ -195,3 +195,16 @@ def test_the_margin_of_a_vote_is_that_of_the_condition_that_decides() -> None:
 def test_a_vote_that_cannot_be_won_is_refused() -> None:
     with pytest.raises(ShieldError, match="found 4 of 3 conditions"):
         voting(4)
+
+
+def test_a_latch_does_not_go_to_another_rule_when_a_state_is_loaded() -> None:
+    before = stack(HOT, THIN)
+    step(before, 346.0)
+    step(before, 346.0)
+    state = before.state_dict()
+    for rules in ((THIN, HOT), (HOT,), (HOT, FAST), (HOT, THIN, FAST)):
+        with pytest.raises(ShieldError, match=r"other rules|with"):
+            stack(*rules).load_state_dict(state)
+    same = stack(HOT, THIN)
+    same.load_state_dict(state)
+    assert step(same, 330.0) == [297.0]

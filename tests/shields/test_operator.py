@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.prediction import Prediction
-from fpo_pilot.shields import ShieldContext, ShieldStack, Verdict, build_stack
+from fpo_pilot.shields import BoxRateShield, ShieldContext, ShieldStack, Verdict, build_stack
 
 PLANT = load_plant("cstr_safety")
 LATE = load_plant("cstr_late")
@@ -131,3 +131,35 @@ def test_whatever_a_person_sets_a_finite_action_goes_out_within_box_and_rate(ope
     if math.isfinite(last) and 290.0 <= last <= 310.0:
         assert 290.0 <= action <= 310.0
         assert abs(action - last) <= 3.0 * (1 + 1e-12)
+
+
+def test_actuators_that_nobody_sets_get_the_last_resort_where_the_whole_is_not_certified() -> None:
+    shield = stack(TWO)
+    measured = len(shield.measured)
+
+    class Refuses(BoxRateShield):
+        """Any layer whose promise the person breaks: here nothing is kept."""
+
+        def holds(self, context: ShieldContext, action: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(action), dtype=torch.bool)
+
+    shield.stages = (*shield.stages[:-1], ("predictive", Refuses(shield.envelope)), shield.stages[-1])
+    given_context = ShieldContext(
+        measurement=torch.tensor([[2.14, 1.09, 114.2, 112.9][:measured]], dtype=torch.float64),
+        quality=torch.zeros(1, measured, dtype=torch.uint8),
+        age=torch.zeros(1, measured, dtype=torch.float64),
+        previous=torch.tensor([[14.19, -1113.5]], dtype=torch.float64),
+        fallback=torch.tensor([[13.0, -1200.0]], dtype=torch.float64),
+        period=18.0,
+        operator=torch.tensor([[math.nan, -1300.0]], dtype=torch.float64),
+    )
+    verdict = shield(given_context, torch.tensor([[15.0, -1000.0]], dtype=torch.float64))
+    resort, _ = shield.resort.choose(given_context, torch.float64)
+    assert verdict.action[0].tolist() == [
+        shield.envelope.toward(given_context.previous, resort)[0, 0].item(),
+        -1300.0,
+    ]
+    assert verdict.action[0, 0].item() != 15.0
+    assert verdict.feasible.tolist() == [False]
+    assert "overridden:predictive" in active(verdict)
+    assert shield.infeasible_count.tolist() == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -139,6 +140,7 @@ def test_a_margin_is_kept() -> None:
 
 def test_a_late_reading_is_rolled_forward_with_what_was_sent() -> None:
     late = shield(delay=2)
+    late.reset()
     late(context(5.0, 0.0), inflow(0.0))  # the first reading is taken as fresh
     late(context(5.0, 0.5), inflow(0.5))  # one step since: 5 + 0.5
     # two steps, 0.5 and 1: the level is 8.5 where the reading is 7
@@ -178,13 +180,83 @@ def test_the_backup_inherits_the_certificate_of_what_was_applied_but_not_from_a_
         assert "predictive.inherited" not in lost.reasons_of(0)
 
 
-def test_without_a_reading_the_backup_stands_by_its_certificate_and_without_one_it_is_infeasible() -> None:
+def test_without_a_reading_the_backup_acts_and_is_infeasible_and_the_next_reading_must_fit_the_tail() -> None:
+    for level, stands in (
+        (9.29, True),
+        (9.5, True),
+        (15.0, False),
+    ):  # 8 + 0.9 + 0.4 = 9.3; 9.3 ± 0.3 it may be; it cannot
+        layer = shield(UncertaintyPoints.build((1.0,), {}, (0.3,)))
+        layer(context(8.0), inflow(0.9))
+        blind = layer(context(math.nan, 0.9), inflow(0.9))
+        assert blind.action.item() == pytest.approx(0.4)
+        assert not blind.feasible.any()
+        assert {"predictive.infeasible", "predictive.not_finite"} <= set(blind.reasons_of(0))
+        after = layer(context(level, 0.4), inflow(0.9))
+        assert after.feasible.item() is stands, level
+
+
+def test_an_inherited_certificate_says_where_the_plant_must_be_in_every_later_cycle() -> None:
+    noisy = UncertaintyPoints.build((1.0,), {}, (0.3,))
+    layer = shield(noisy)
+    layer(context(8.2), inflow(1.0))  # level up to 8.5; the backup makes +1, +0.5, 0, −0.5: at most 9.5, 10, 10, 9.5
+    assert layer(context(9.45, 1.0), inflow(1.0)).feasible.all()  # inherited
+    # Two cycles on the level is at most 10, and at least 9.4: a reading of 10.4 cannot be, although the reading before was near it.
+    lost = layer(context(10.4, 0.5), inflow(1.0))
+    assert not lost.feasible.any()
+    assert "predictive.inherited" not in lost.reasons_of(0)
+
+
+def test_beyond_a_limit_wherever_in_its_error_the_plant_is_nothing_is_inherited() -> None:
+    wide = UncertaintyPoints.build((1.0,), {}, (0.3,))
+    layer = shield(wide, margin={"level": 1.0})  # kept: 9
+    layer(context(7.1), inflow(1.0))
+    assert "predictive.inherited" in layer(context(8.6, 1.0), inflow(1.0)).reasons_of(0)  # 8.3 may be inside
+    layer.reset()
+    layer(context(7.1), inflow(1.0))
+    assert not layer(context(9.35, 1.0), inflow(1.0)).feasible.any()  # at least 9.05
+
+
+def test_a_model_that_is_gone_for_good_is_infeasible_in_every_cycle() -> None:
+    alive = [True]
+
+    def dying(state: Tensor, *rest: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not alive[0]:
+            raise ZeroDivisionError
+        return step(state, *rest)
+
+    layer = shield(part=dying)
+    action = layer(context(5.0), inflow(0.5)).action
+    alive[0] = False
+    for _ in range(5):
+        verdict = layer(context(5.0, action.item()), inflow(0.5))
+        assert not verdict.feasible.any()
+        assert "predictive.raised" in verdict.reasons_of(0)
+        action = verdict.action
+    assert layer.failures.tolist() == [5]
+
+
+def test_on_a_running_plant_a_late_reading_certifies_nothing_until_it_can_be_rolled_forward() -> None:
+    layer = shield(delay=2)
+    feasible = [bool(layer(context(5.0, 0.0), inflow(0.0)).feasible) for _ in range(4)]
+    assert feasible == [False, False, True, True]
+    layer.reset()  # a simulated plant starts: its first reading is fresh
+    assert bool(layer(context(5.0, 0.0), inflow(0.0)).feasible)
+
+
+def test_a_reading_that_integrity_does_not_believe_certifies_nothing() -> None:
     layer = shield()
-    layer(context(8.0), inflow(0.9))
-    blind = layer(context(math.nan, 0.9), inflow(0.9))
-    assert blind.action.item() == pytest.approx(0.4)
-    assert blind.feasible.all()
-    assert not shield()(context(math.nan, 0.9), inflow(0.9)).feasible.any()
+    given = context(5.0)
+    assert layer(given, inflow(0.5)).feasible.all()
+    layer.reset()
+    distrusted = replace(given, sound=torch.zeros(1, 1, dtype=torch.bool))
+    assert not layer(distrusted, inflow(0.5)).feasible.any()
+
+
+def test_a_limit_that_single_precision_cannot_say_is_rounded_inward() -> None:
+    limit = Limit(id="T", signal="level", high=350.1, kind="hard")  # float32: 350.1000061
+    bounds = StateSet.of_limits((limit,), ("level",), (100.0,), {})
+    assert bounds.distance(torch.tensor([[350.1]], dtype=torch.float32)).item() < 0.0
 
 
 def nan_above_five(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fpo_pilot.errors import ShieldError
 from fpo_pilot.plants.load import load_plant
-from fpo_pilot.shields import ShieldContext, ShieldStack, build_stack
+from fpo_pilot.shields import Envelope, ShieldContext, ShieldStack, Verdict, build_stack
 
 PLANT = load_plant("cstr_safety")
 assert PLANT.safety is not None
@@ -230,3 +230,92 @@ def test_it_runs_where_a_value_cannot_be_asked_for() -> None:
     verdict = build_stack(PLANT.safety, PLANT.spec, device="meta")(meta, torch.zeros(4, 1, **at))  # type: ignore[arg-type]
     assert verdict.action.device.type == "meta"
     assert verdict.action.shape == (4, 1)
+
+
+class Malformed:
+    """A stage whose answer is wrong in one field."""
+
+    promise = "none"
+
+    def __init__(self, **change: object) -> None:
+        self.change = change
+
+    def __call__(self, given_context: ShieldContext, proposal: torch.Tensor) -> Verdict:
+        rows = given_context.batch
+        fields = {
+            "action": proposal,
+            "reasons": {},
+            "margin": torch.zeros(rows, dtype=torch.float64),
+            "feasible": torch.ones(rows, dtype=torch.bool),
+        }
+        return Verdict(**{**fields, **{key: value for key, value in self.change.items() if key != "holds"}})
+
+    def holds(self, given_context: ShieldContext, action: torch.Tensor) -> torch.Tensor:
+        return self.change.get("holds", torch.ones(given_context.batch, dtype=torch.bool))
+
+    def reset(self, mask: torch.Tensor | None = None) -> None: ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def load_state_dict(self, state) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"margin": None},
+        {"margin": torch.zeros(3)},
+        {"feasible": torch.ones(1)},
+        {"feasible": torch.ones(2, dtype=torch.bool)},
+        {"reasons": None},
+        {"reasons": {"odd": torch.zeros(1)}},
+        {"action": torch.zeros(1, 1, dtype=torch.complex128)},
+        {"action": torch.zeros(1, 2)},
+        {"alpha": torch.zeros(1, 1)},
+        {"margins": {"odd": torch.zeros(1, dtype=torch.int64)}},
+        {"holds": torch.ones(1)},
+        {"holds": torch.ones(3, dtype=torch.bool)},
+        {"holds": None},
+    ],
+)
+def test_a_stage_whose_answer_is_none_is_a_reason_and_never_a_way_out(change: dict[str, object]) -> None:
+    whole = stack()
+    whole.stages = (whole.stages[0], ("odd", Malformed(**change)), *whole.stages[1:])
+    verdict = ask(whole, context(), 301.0)
+    assert not verdict.feasible.any()
+    assert {"stage_failed:odd", "reverify:odd"} & set(verdict.reasons_of(0))
+    assert abs(verdict.action.item() - 300.0) <= RATE
+
+
+def test_a_state_without_that_of_a_stage_is_refused_as_a_latch_would_be_lost() -> None:
+    whole = stack()
+    for _ in range(3):
+        ask(whole, context((0.87, 349.0)), 301.0)
+    state = whole.state_dict()
+    with pytest.raises(ShieldError, match="interlock"):
+        stack().load_state_dict(
+            {key: value for key, value in state.items() if not key.startswith("interlock.")} | {"x.y": LOW}
+        )
+    with pytest.raises(ShieldError, match="interlock"):
+        whole.load_state_dict({key: value for key, value in state.items() if not key.startswith("interlock.")})
+    fresh = stack()
+    with pytest.raises(ShieldError, match="interlock"):
+        fresh.load_state_dict({key: value for key, value in state.items() if not key.startswith("interlock.")})
+    fresh.load_state_dict(state)
+    assert ask(fresh, context((0.87, 330.0)), 301.0).action.item() == 297.0
+
+
+def test_a_rate_that_single_precision_cannot_follow_is_refused() -> None:
+    narrow = Envelope(("p",), (101_000.0,), (102_000.0,), (0.003,), (101_000.0,))
+    with pytest.raises(ShieldError, match="apart"):
+        narrow.limit(torch.full((1, 1), 101_325.0), torch.full((1, 1), 101_000.0))
+    wide = torch.full((1, 1), 101_325.0, dtype=torch.float64)
+    assert narrow.limit(wide, wide - 1.0).item() == pytest.approx(101_324.997)
+
+
+def test_the_last_resort_from_an_unknown_read_back_is_the_safe_value() -> None:
+    envelope = Envelope(("p",), (0.0,), (1.0,), (0.1,), (0.25,))
+    unknown, target = torch.full((1, 1), math.nan), torch.full((1, 1), 0.75)
+    assert envelope.toward(unknown, target).item() == 0.25
+    assert envelope.permits(unknown, envelope.toward(unknown, target)).all()

@@ -136,3 +136,40 @@ def test_sb3_learns_behind_the_shield() -> None:
     model = stable_baselines3.PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, device="cpu", seed=0)
     model.learn(64)
     assert torch.isfinite(next(model.policy.parameters())).all()
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda env: gymnasium.wrappers.RescaleAction(env, np.zeros(1, np.float32), np.ones(1, np.float32)),
+        lambda env: gymnasium.wrappers.TransformAction(env, lambda action: -action, env.action_space),
+        lambda env: gymnasium.wrappers.ClipAction(env),
+    ],
+)
+def test_a_wrapper_that_changes_actions_between_shield_and_plant_is_refused(between) -> None:
+    with pytest.raises(ShieldError, match="which changes actions"):
+        ShieldWrapper(between(gymnasium.make(PLANT)))
+    ShieldWrapper(gymnasium.wrappers.TimeLimit(gymnasium.make(PLANT), 10))  # others may stand there
+    between(ShieldWrapper(gymnasium.make(PLANT)))  # and these around the shield
+
+
+class Foreign(gymnasium.Env):
+    """Another library's environment, in single precision, whose limit float32 cannot say."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gymnasium.spaces.Box(np.float32(0.0), np.float32(0.1), (1,))
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), (action, action.dtype)
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+def test_another_environment_gets_actions_of_its_own_space() -> None:
+    shield = BoxRateShield(Envelope(("a",), (0.0,), (0.1000001,), (0.05,), (0.0,)))
+    env = ShieldWrapper(Foreign(), shield, measure=lambda observation: observation, start=np.zeros(1))
+    env.reset()
+    for action in wild(40):
+        env.step(action)

@@ -66,6 +66,16 @@ class StateSet:
         columns, signs, signed_edges, _, _ = self._table(state)
         return signed_edges - signs * state.index_select(-1, columns)
 
+    def box(self, like: Tensor, states: int) -> tuple[Tensor, Tensor]:
+        """Return the least and the greatest state ``[S]`` of the set, infinite where it is open."""
+        low, high = [-math.inf] * states, [math.inf] * states
+        for bound in self.bounds:
+            if bound.sign > 0.0:
+                high[bound.column] = min(high[bound.column], bound.edge)
+            else:
+                low[bound.column] = max(low[bound.column], bound.edge)
+        return like.new_tensor(low), like.new_tensor(high)
+
     def by_limit(self, distance: Tensor) -> dict[str, Tensor]:
         """Return ``[B]`` the least of distances ``[B, L]`` for each id: both sides of one limit are one; NaN passes through."""
         least: dict[str, Tensor] = {}
@@ -85,9 +95,12 @@ class StateSet:
         key = (like.dtype, like.device)
         if key not in self._tables:
             with torch.inference_mode(mode=False):  # cached: must serve callers inside and outside of inference mode
+                edges = torch.tensor([bound.sign * bound.edge for bound in self.bounds], dtype=torch.float64)
+                near = edges.to(like.dtype)  # a limit that this dtype cannot say is rounded inward
+                inward = torch.nextafter(near, torch.full_like(near, -math.inf))
                 rows = [
                     torch.tensor([bound.sign for bound in self.bounds], dtype=torch.float64),
-                    torch.tensor([bound.sign * bound.edge for bound in self.bounds], dtype=torch.float64),
+                    torch.where(near.double() > edges, inward, near),
                     torch.tensor([bound.span for bound in self.bounds], dtype=torch.float64),
                     torch.tensor([_size(bound) for bound in self.bounds], dtype=torch.float64)
                     * (16.0 * torch.finfo(like.dtype).eps),

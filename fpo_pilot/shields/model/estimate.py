@@ -14,8 +14,9 @@ from fpo_pilot.shields.verdict import ShieldContext
 class Estimator:
     """Turns readings into N possible states a row.
 
-    A reading that is n steps late is rolled forward with the n last read-backs. In the first n cycles after a reset only as many steps
-    are rolled as have been seen: a plant starts at rest, or with a fresh reading.
+    A reading that is n steps late is rolled forward with the n last read-backs. After :meth:`reset`, which says that a simulated plant
+    starts there, its first reading is fresh, and only as many steps are rolled as have been seen. Without it the plant is running, and
+    what was sent to it before is not known: where it can be is not known either until n read-backs have been seen.
 
     Args:
         model: of the plant.
@@ -34,26 +35,41 @@ class Estimator:
         self._actions = actions
         self._columns = columns
         self._in_order = columns == tuple(range(len(columns)))
-        blanks: dict[str, tuple[bool | int | float, int]] = {"seen": (-1, 1), "sent": (0.0, max(delay, 1) * actions)}
+        self._begins_fresh = False
+        blanks: dict[str, tuple[bool | int | float, int]] = {
+            "seen": (-1, 1),
+            "sent": (0.0, max(delay, 1) * actions),
+            "fresh": (False, 1),
+        }
         self._memory = Memory("Estimator", blanks)
 
     def advance(self, context: ShieldContext) -> None:
         """Remember the read-back of this cycle; nothing is remembered where readings are not late."""
         if not self.delay:
             return
+        if not self._memory.started:
+            self._memory.start(context.batch, context.previous.device)
+            self._memory.update(fresh=torch.full_like(self._memory["fresh"], self._begins_fresh))
         self._memory.start(context.batch, context.previous.device)
         sent = torch.cat((context.previous.double(), self._memory["sent"][:, : -self._actions]), dim=-1)
         self._memory.update(seen=(self._memory["seen"] + 1).clamp(max=self.delay), sent=sent)
 
     def states(self, context: ShieldContext, like: Tensor) -> Tensor:
-        """Return the possible states now, ``[B, N, S]``, in the dtype of ``like``; not finite where a reading is not."""
-        measured = context.measurement.to(like.dtype)
+        """Return the possible states now, ``[B, N, S]``, in the dtype of ``like``; NaN where they are not known.
+
+        They are not where a reading is no number or not believed, or late and not to be rolled forward yet.
+        """
+        measured = context.believed.to(like.dtype)
         if not self._in_order or len(self._columns) != measured.shape[-1]:
             measured = torch.stack([measured[:, column] for column in self._columns], dim=-1)
         parameters, errors = self.points.tensors(measured)
         state = measured[:, None, :] + errors
-        if not self.delay or not self._memory.started:
+        if not self.delay:
             return state
+        if not self._memory.started:
+            return state if self._begins_fresh else torch.full_like(state, torch.nan)
+        known = self._memory["fresh"] | (self._memory["seen"] >= self.delay)
+        state = torch.where(known[..., None], state, torch.nan)
         rows = state.flatten(0, 1)
         parameters = parameters.expand(context.batch, -1, -1).flatten(0, 1)
         seen = self._memory["seen"].repeat_interleave(self.points.count, dim=0)
@@ -64,8 +80,12 @@ class Estimator:
         return rows.reshape(state.shape)
 
     def reset(self, mask: Tensor | None) -> None:
-        """Forget what was sent."""
+        """Forget what was sent: a simulated plant starts in the rows of ``mask``, or everywhere."""
+        if mask is None:
+            self._begins_fresh = True
         self._memory.reset(mask)
+        if mask is not None and self._memory.started:
+            self._memory.update(fresh=self._memory["fresh"] | mask[:, None])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what was sent."""

@@ -29,8 +29,8 @@ class Outlook:
             is not counted.
         arrives: ``[B, K]`` bool: every point reaches the terminal set.
         finite: ``[B, K]`` bool: every number on the way was finite.
-        low: ``[B, K, S]`` least state after the first step.
-        high: ``[B, K, S]`` greatest state after the first step.
+        low: ``[B, K, H + 1, S]`` least state after each step of the horizon; of the terminal set once the roll-out has ended.
+        high: ``[B, K, H + 1, S]`` greatest one.
     """
 
     score: Tensor
@@ -100,15 +100,17 @@ class Lookahead:
         limits = rows.new_full((len(rows), len(self.limits.bounds)), math.inf)
         tripped = torch.zeros_like(rows[:, 0], dtype=torch.bool)
         arrived, running = tripped, ~tripped
-        after_first = rows
+        lows, highs = [], []
         plan = self.plan(first.flatten(0, 1))
         target = self.envelope.bounds(first).safe
-        for step, (action, following) in enumerate(pairwise(plan)):
+        for action, following in pairwise(plan):
             if each_step is not None:
                 each_step()
             states, trip = self.model.trace(rows, each_point(action), given)
             rows = states[-1]
-            after_first = rows if step == 0 else after_first
+            hull = rows.reshape(*shape, -1)
+            lows.append(hull.amin(dim=2))
+            highs.append(hull.amax(dim=2))
             for reached in states:
                 limits = torch.where(running[:, None], torch.minimum(limits, self.limits.distance(reached)), limits)
             tripped = tripped | (trip & running)
@@ -118,20 +120,23 @@ class Lookahead:
             running = running & ~arrived
             if running.device.type == "cpu" and not bool(running.any()):
                 break  # on a device nothing waits for this answer
-        return self._judged(shape, limits, tripped, arrived, after_first)
+        low, high = self.terminal.box(rows, rows.shape[-1])
+        missing = self.horizon + 1 - len(lows)
+        lows += [low.expand_as(lows[0])] * missing
+        highs += [high.expand_as(highs[0])] * missing
+        return self._judged(shape, limits, tripped, arrived, (torch.stack(lows, dim=2), torch.stack(highs, dim=2)))
 
     def _judged(
-        self, shape: tuple[int, int, int], limits: Tensor, tripped: Tensor, arrived: Tensor, after_first: Tensor
+        self, shape: tuple[int, int, int], limits: Tensor, tripped: Tensor, arrived: Tensor, hull: tuple[Tensor, Tensor]
     ) -> Outlook:
         finite = limits.sum(dim=-1).isfinite()
         least = self.limits.fractions(limits).amin(dim=-1)
         score = torch.where(finite & ~tripped & (arrived | (least < 0.0)), least, -math.inf)
-        hull = after_first.reshape(*shape, -1)
         return Outlook(
             score=score.reshape(shape),
             distance=limits.reshape(*shape, -1).amin(dim=2),
             arrives=arrived.reshape(shape).all(dim=-1),
             finite=finite.reshape(shape).all(dim=-1),
-            low=hull.amin(dim=2),
-            high=hull.amax(dim=2),
+            low=hull[0],
+            high=hull[1],
         )

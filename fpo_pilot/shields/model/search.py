@@ -25,8 +25,8 @@ class Choice:
         found: ``[B]`` bool: whether it is safe.
         distance: ``[B, L]`` least distance of the chosen one to each limit.
         score: ``[B]`` the least of them as a fraction of the signal's range, the terminal set included.
-        low: ``[B, S]`` least state after the first step of the chosen one.
-        high: ``[B, S]`` greatest one.
+        low: ``[B, H + 1, S]`` least state after each step of the chosen one.
+        high: ``[B, H + 1, S]`` greatest one.
         first: outlook of the first candidate.
     """
 
