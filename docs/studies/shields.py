@@ -148,6 +148,8 @@ def fly(
 ) -> dict[str, Any]:
     """Run one episode of every copy; return counts, and the peak of each copy as ``peaks``."""
     simulation = Simulation(plant, copies, seed=seed, scenario=scenario, autoreset=False)
+    if shield is not None:
+        shield.reset()  # simulated plants start
     generator = torch.Generator().manual_seed(seed)
     running, tripped = torch.ones(copies, dtype=torch.bool), torch.zeros(copies, dtype=torch.bool)
     peaks = simulation.state[:, 1].clone()
@@ -338,14 +340,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/study/shields"), help="where the run folders go")
     parser.add_argument("--steps", type=int, default=None, help="of a training; as in train.yaml if not given")
+    parser.add_argument(
+        "--only", choices=("nominal", "outside", "declared", "policy"), nargs="*", help="the others stay"
+    )
     options = parser.parse_args()
     started = time.perf_counter()
-    found: list[dict[str, Any]] = []
-    for part in (nominal_rows, outside_rows, declared_rows):
-        found += part()
-        note(f"{part.__name__}: {time.perf_counter() - started:.0f} s")
-    found += policy_rows(options.runs, options.steps)
-    rows = pd.DataFrame(found)
+    parts: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "nominal": nominal_rows,
+        "outside": outside_rows,
+        "declared": declared_rows,
+        "policy": lambda: policy_rows(options.runs, options.steps),
+    }
+    chosen = options.only or [*parts]
+    kept = pd.read_parquet(ROWS) if len(chosen) < len(parts) else pd.DataFrame({"table": []})
+    found = [kept[~kept["table"].isin(chosen)]]
+    for name in chosen:
+        found.append(pd.DataFrame(list(parts[name]())))
+        note(f"{name}: {time.perf_counter() - started:.0f} s")
+    rows = pd.concat(found, ignore_index=True)
     rows.to_parquet(ROWS, index=False)
     for table in ("nominal", "declared", "outside", "policy"):
         put(f"shields-{table}", lines_of(rows, table))
