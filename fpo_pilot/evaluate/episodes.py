@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fpo_pilot.errors import ShieldError
 from fpo_pilot.evaluate.arms import Actor, Sight
 from fpo_pilot.evaluate.goals import GoalScores, GoalTally
 from fpo_pilot.plants.simulation import Simulation
@@ -185,90 +186,96 @@ class _Tally:
         self.totals[name] = self.totals[name] + (happened & self.running)
 
 
+_FLAGS = 4
+"""Flags of a step that are columns of their own; the others are reasons."""
+
+
 class _Recorder:
-    """Keeps what the step log says of the first episodes: as tensors while they run, as columns in the end."""
+    """Keeps what the step log says of the first episodes: as few tensors a step while they run, as columns in the end."""
 
     def __init__(self, plant: Plant, episodes: int) -> None:
         self.plant = plant
         self.episodes = episodes
+        self._vectors = ("obs", "ref", "act.proposed", "act.shielded", "act.incumbent")
+        self._names: dict[str, tuple[str, ...]] = {}
         self._kept: dict[str, list[Tensor]] = {}
-        self._codes: list[tuple[str, ...]] = []
         self._span = np.array(plant.action_high) - np.array(plant.action_low)
 
     def before(self, simulation: Simulation, asked: Tensor | None, proposal: Tensor, action: Tensor) -> None:
         """Record what was known and decided, before the plant moves."""
         if self.episodes == 0:
             return
-        vectors = {
-            "obs": simulation.measurement,
-            "quality": simulation.quality,
-            "ref": simulation.reference,
-            "act.proposed": proposal,
-            "act.shielded": action,
-        }
-        for name, value in vectors.items():
-            self._keep(name, value)
-        if asked is not None:
-            self._keep("act.incumbent", asked)
+        self._keep("quality", simulation.quality.clone())  # a plant may use its memory again
+        vectors = [simulation.measurement, simulation.reference, proposal, action]
+        vectors += [] if asked is None else [asked]
+        self._keep("vectors", torch.cat(vectors, dim=1), self._vectors[: len(vectors)])
 
     def after(self, transition: Transition, altered: Tensor, verdict: ShieldVerdict | None) -> None:
         """Record what came of it."""
         if self.episodes == 0:
             return
-        values = {
-            "act.applied": transition.applied,
+        self._keep("act.applied", transition.applied.clone())
+        numbers = {"reward.total": transition.reward}
+        numbers |= {f"reward.{name}": value for name, value in transition.terms.items()}
+        numbers |= {f"margin.{name}": value for name, value in transition.margins.items()}
+        flags = {
             "shield.active": altered,
-            "reward.total": transition.reward,
             "terminated": transition.terminated,
             "truncated": transition.truncated,
             "tripped": transition.tripped,
         }
-        values |= {f"reward.{name}": value for name, value in transition.terms.items()}
-        values |= {f"margin.{name}": value for name, value in transition.margins.items()}
-        for name, value in values.items():
-            self._keep(name, value)
-        codes = verdict.reasons if verdict is not None else {}
-        self._codes.append(tuple(codes))
-        self._keep(
-            "reasons", torch.stack(tuple(codes.values()), dim=1) if codes else altered.new_zeros(self.episodes, 0)
-        )
+        codes = {} if verdict is None else verdict.reasons
+        # all rows, as a slice is a call as well; and [n, B] costs less than [B, n]
+        self._keep("numbers", torch.stack([*numbers.values()]), tuple(numbers))
+        self._keep("flags", torch.stack([*flags.values(), *codes.values()]), (*flags, *codes))
 
     def columns(self, lengths: Array) -> dict[str, Any]:
         """Return the columns, episode by episode, without what came after the end of each."""
         if not self._kept:
             return {}
-        stacked = {
-            name: torch.stack(values, dim=1).detach() for name, values in self._kept.items()
-        }  # [E, T] or [E, T, width]
-        delta = (stacked["act.shielded"] - stacked["act.proposed"]).cpu().numpy()
-        tables = {name: value.cpu().numpy() for name, value in stacked.items()}
-        kept = np.arange(len(self._codes)) < np.asarray(lengths)[: self.episodes, None]  # [E, T]
-        columns: dict[str, Any] = {}
-        for name, table in tables.items():
-            if table.ndim == 2:
-                columns[name] = table[kept]
-            elif name != "reasons":
-                columns |= {f"{name}.{one}": table[..., i][kept] for i, one in enumerate(self._names_of(name))}
+        stacked = {name: torch.stack(values, dim=1) for name, values in self._kept.items()}
+        stacked |= {name: stacked[name].permute(2, 1, 0) for name in ("numbers", "flags")}
+        tables = {name: table[: self.episodes].detach().cpu().numpy() for name, table in stacked.items()}  # [E, T, …]
+        steps = tables["flags"].shape[1]
+        kept = np.arange(steps) < np.asarray(lengths)[: self.episodes, None]  # [E, T]
+        names = {
+            "numbers": self._names["numbers"],
+            "vectors": tuple(f"{name}.{one}" for name in self._names["vectors"] for one in self._signals_of(name)),
+        }
+        columns: dict[str, Any] = {
+            name: tables[group][..., i][kept] for group, own in names.items() for i, name in enumerate(own)
+        }
+        for group in ("quality", "act.applied"):
+            columns |= {f"{group}.{one}": tables[group][..., i][kept] for i, one in enumerate(self._signals_of(group))}
         with np.errstate(invalid="ignore"):
-            columns["shield.delta"] = np.abs(delta / self._span).max(axis=2)[kept]
-        episode, step = np.nonzero(kept)
-        flags = tables["reasons"][kept].tolist()
+            deltas = [
+                np.abs(columns[f"act.shielded.{name}"] - columns[f"act.proposed.{name}"]) / span
+                for name, span in zip(self.plant.action_names, self._span, strict=True)
+            ]
+            columns["shield.delta"] = np.max(deltas, axis=0)
+        flags, codes = tables["flags"][kept], self._names["flags"][_FLAGS:]
+        columns |= {name: flags[:, i] for i, name in enumerate(self._names["flags"][:_FLAGS])}
         columns["shield.reasons"] = [
-            [code for code, applies in zip(self._codes[at], row, strict=True) if applies]
-            for at, row in zip(step.tolist(), flags, strict=True)
+            [code for code, applies in zip(codes, row, strict=True) if applies] for row in flags[:, _FLAGS:].tolist()
         ]
         columns["end_reason"] = end_reasons(columns["terminated"], columns["truncated"], columns.pop("tripped"))
+        episode, step = np.nonzero(kept)
         columns["episode_id"], columns["step"] = episode, step
         columns["t"] = np.round(step * self.plant.period * 1e9).astype(np.int64).astype("datetime64[ns]")
         return columns
 
-    def _names_of(self, vector: str) -> tuple[str, ...]:
+    def _signals_of(self, vector: str) -> tuple[str, ...]:
         if vector == "ref":
             return self.plant.reference_names
         return self.plant.measured_names if vector in ("obs", "quality") else self.plant.action_names
 
-    def _keep(self, name: str, value: Tensor) -> None:
-        self._kept.setdefault(name, []).append(value[: self.episodes].clone())  # a plant may use its memory again
+    def _keep(self, group: str, table: Tensor, names: tuple[str, ...] = ()) -> None:
+        if self._names.setdefault(group, names) != names:
+            raise ShieldError(
+                f"step log, {group}: found the columns {', '.join(names)}, expected those of the step before. "
+                "A shield gives the same reasons in every cycle, true or not."
+            )
+        self._kept.setdefault(group, []).append(table)
 
 
 def end_reasons(terminated: Array, truncated: Array, tripped: Array) -> list[str | None]:

@@ -7,6 +7,8 @@ of a finished one are in its own artefacts, which have the key as the column ``c
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.logs.atomic import write_atomic
 from fpo_pilot.logs.reader import read_steps
 from fpo_pilot.logs.tables import read_parquet, write_table_atomic
 from fpo_pilot.logs.writer import rewrite_stage
@@ -53,9 +56,17 @@ class CellStore:
         return found if logged == min(log_episodes, episodes) else None
 
     def put(self, key: str, tables: CellTables) -> None:
-        """Keep a cell until the evaluation is finished; one that a crash leaves in part is computed again."""
-        write_table_atomic(self.partial / f"{key}.steps.parquet", tables.steps, durable=False)
-        write_table_atomic(self.partial / f"{key}.episodes.parquet", tables.episodes, durable=False)
+        """Keep a cell until the evaluation is finished; one that a crash leaves in part is computed again.
+
+        Arrow streams behind a checksum: a Parquet file of so few rows costs more than the cell is worth.
+        """
+        sink = io.BytesIO()
+        for table in (tables.episodes, tables.steps):
+            with pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+        content = sink.getbuffer()
+        checksum = zlib.crc32(content).to_bytes(4, "big")
+        write_atomic(self._place(key), lambda file: (file.write(checksum), file.write(content)), durable=False)
 
     def finish(self, reported: Sequence[CellTables], selection: Sequence[CellTables]) -> None:
         """Write episodes, selection and step log of the whole evaluation in the place of those of an earlier one."""
@@ -70,14 +81,22 @@ class CellStore:
         """Remove the partial cells, once evaluation.json is written."""
         if not self.partial.is_dir():
             return
-        for file in self.partial.glob("*.parquet*"):
+        for file in self.partial.glob("*.cell*"):
             file.unlink()
         self.partial.rmdir()
 
     def _in_partial(self, key: str) -> CellTables | None:
-        episodes = _readable(self.partial / f"{key}.episodes.parquet")
-        steps = _readable(self.partial / f"{key}.steps.parquet")
-        return None if episodes is None or steps is None else CellTables(episodes, steps)
+        try:
+            content = self._place(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        if zlib.crc32(content[4:]).to_bytes(4, "big") != content[:4]:
+            return None
+        source = io.BytesIO(content[4:])
+        return CellTables(pa.ipc.open_stream(source).read_all(), pa.ipc.open_stream(source).read_all())
+
+    def _place(self, key: str) -> Path:
+        return self.partial / f"{key}.cell"
 
     def _in_finished(self, key: str) -> CellTables | None:
         if self._finished is None or "cell" not in self._finished.schema.names:

@@ -79,6 +79,7 @@ class BehindShield:
                 found.append(torch.minimum(torch.maximum(asked if asked.dim() == 2 else asked[:, 0], low), high))
                 continue
             shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
+            shield.reset()  # every row stands alone, its reading as fresh as the log says nothing of what was sent before
             rows, size = measured.shape
             context = ShieldContext(
                 measured.double(),
