@@ -30,16 +30,17 @@ _REFERENCE_ROOM = 1e-5
 """Of its range, by which a logged set point may differ from the schedule of plant.yaml: the log holds float32."""
 
 
-def numbers(
-    frame: pd.DataFrame, names: Sequence[str], folder: Path, fix: str = "leave these episodes out of the log"
-) -> Floats:
+UNMEASURED = "A policy cannot be told what nobody measured: leave these episodes out of the log."
+
+
+def numbers(frame: pd.DataFrame, names: Sequence[str], folder: Path, fix: str = UNMEASURED) -> Floats:
     """Return columns ``[R, C]``, every value of which is finite.
 
     Args:
         frame: rows of a step log.
         names: of the columns.
         folder: the run, for the message.
-        fix: what to do where a value is none.
+        fix: a sentence on what to do where a value is none.
 
     Raises:
         LogError: a value is none.
@@ -50,8 +51,7 @@ def numbers(
         row, column = wrong[0]
         where = f"seq {frame['seq'].iloc[row]} of stage {frame['stage'].iloc[row]}, column {names[column]}"
         raise LogError(
-            f"{folder}: {where}: found {values[row, column]:g}, expected a number ({len(wrong)} such values in all). A policy "
-            f"cannot be told what nobody measured: {fix}."
+            f"{folder}: {where}: found {values[row, column]:g}, expected a number ({len(wrong)} such values in all). {fix}"
         )
     return values
 
