@@ -16,12 +16,17 @@ import pandas as pd
 from fpo_pilot.errors import ExportError
 from fpo_pilot.exports.choice import Choice, Observations
 from fpo_pilot.exports.source import covered_root, plant_of, read_rows, selected
-from fpo_pilot.exports.views import UNTOLD, Array, Entry, View, policy_view, signals_view
+from fpo_pilot.exports.views import Array, Entry, View, policy_view, signals_view
 from fpo_pilot.learn.stretches import EPISODE_KEYS, Rows, episode_numbers, numbers, stretches
 from fpo_pilot.logs.manifest import Manifest
 
 End = Literal["termination", "truncation", "cut"]
 """How the rows end: a trip or the end of the task; the horizon; or the log does not go on (a gap, another driver)."""
+
+_UNREWARDED = (
+    "A data set needs a reward in each row: choose other rows by --arm, --stage or --scenario, or ingest the history again "
+    "with every signal that the reward of plant.yaml asks for."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def read_log(run_dir: Path, choice: Choice) -> ExportedLog:
     frame = selected(read_rows(run_dir, manifest), choice, run_dir)
     made = policy_view if choice.observations is Observations.POLICY else signals_view
     view = made(frame, run_dir, manifest, spec, choice.action)
-    rewards = numbers(frame, ["reward.total"], run_dir, UNTOLD)[:, 0].astype(np.float32)
+    rewards = numbers(frame, ["reward.total"], run_dir, _UNREWARDED)[:, 0].astype(np.float32)
     found = [
         _episode(frame, rows, view, rewards)
         for rows in stretches(episode_numbers(frame), frame["step"].to_numpy(np.int64), run_dir)

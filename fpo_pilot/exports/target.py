@@ -39,6 +39,10 @@ def check_target(option: str, run_dir: Path, target: Path, *, force: bool, folde
         raise ExportError(
             f"{option} {target}: found a folder that holds the run, expected one for this export alone. Name another folder."
         )
+    if Path.cwd().is_relative_to(place):
+        raise ExportError(
+            f"{option} {target}: found the folder that you stand in, expected one for this export alone. Name another folder."
+        )
     if not os.path.lexists(target):
         return
     there = "a folder" if target.is_dir() else "a file"
@@ -71,28 +75,26 @@ def write_whole(target: Path, write: Callable[[Path], None]) -> None:
     Raises:
         ExportError: it could not be written; what was there before is there still.
     """
+    target = target.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     except OSError as problem:
         raise _error(target, problem) from problem
+    made, old = holder / target.name, holder / "old"
     try:
-        made, old = holder / target.name, holder / "old"
         write(made)
         for path in [made, *made.rglob("*")]:
             _sync(path)
         if target.is_dir():
-            os.replace(target, old)
-        try:
-            os.replace(made, target)
-        except OSError:
-            if old.exists():
-                os.replace(old, target)
-            raise
+            os.replace(target, old)  # a folder cannot take the place of one that is not empty
+        os.replace(made, target)
         _sync(target.parent)
     except OSError as problem:
         raise _error(target, problem) from problem
     finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
         shutil.rmtree(holder, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.logs.writing import writing
 from tests.exports.conftest import Make, columns, plant
+from tests.ingestion.conftest import frame, logged, write  # noqa: F401  # fixtures
 from tests.test_cli import call
 
 
@@ -95,6 +97,10 @@ def backwards(rows: dict[str, Any]) -> None:
     rows["step"][:3] = [0, 2, 1]
 
 
+def unrewarded(rows: dict[str, Any]) -> None:
+    rows["reward.total"][4] = np.nan
+
+
 def single(rows: dict[str, Any]) -> None:
     rows["terminated"][:] = False
     rows["step"] = np.arange(12) * 2
@@ -106,6 +112,7 @@ def single(rows: dict[str, Any]) -> None:
         (measured, ("--scenario", "all", "--action", "proposed"), "take --action applied"),
         (moved_set_point, (), "--observations signals"),
         (backwards, (), "expected steps that grow"),
+        (unrewarded, (), "column reward.total: found nan"),
         (single, (), "found no two rows in sequence"),
     ],
 )
@@ -223,7 +230,9 @@ def test_a_folder_without_a_log_is_refused(export, tmp_path) -> None:
     assert "manifest.json" in err
 
 
-def test_a_place_that_is_not_free_or_not_fit_is_refused(run, tmp_path) -> None:
+def test_a_place_that_is_not_free_or_not_fit_is_refused(run, monkeypatch, tmp_path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "diary.txt").write_text("dear", "utf-8")
@@ -231,6 +240,7 @@ def test_a_place_that_is_not_free_or_not_fit_is_refused(run, tmp_path) -> None:
         (run / "out", "in its ledger"),
         (run, "in its ledger"),
         (run.parent, "holds the run"),
+        (Path(), "you stand in"),
         (mine, "without fpo_pilot.json"),
         (mine / "diary.txt", "a file there"),
     ):
@@ -242,20 +252,34 @@ def test_a_place_that_is_not_free_or_not_fit_is_refused(run, tmp_path) -> None:
     assert (mine / "diary.txt").read_text("utf-8") == "dear"
 
 
-def test_an_export_that_fails_leaves_the_earlier_one(tmp_path) -> None:
+def test_an_export_that_fails_leaves_the_earlier_one(monkeypatch, tmp_path) -> None:
     target = tmp_path / "out"
 
-    def write(path: Path) -> None:
+    def make_new(path: Path) -> None:
         path.mkdir()
         (path / "new").write_text("new", "utf-8")
 
     def fail(path: Path) -> None:
-        write(path)
+        make_new(path)
         raise OSError(28, "No space left on device")
 
-    write_whole(target, write)
-    with pytest.raises(ExportError, match="No space left"):
-        write_whole(target, fail)
+    def make_nothing(path: Path) -> None:
+        del path
+
+    write_whole(target, make_new)
+    for failing, told in ((fail, "No space left"), (make_nothing, "No such file")):
+        with pytest.raises(ExportError, match=told):
+            write_whole(target, failing)
+    replace = os.replace
+
+    def refuse(source: Path, place: Path) -> None:
+        if place == target and source.name != "old":
+            raise OSError(5, "Input/output error")
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(ExportError, match="Input/output error"):
+        write_whole(target, make_new)
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/new"]
 
 
@@ -294,3 +318,13 @@ def test_minari_opens_what_was_written_by_a_path_that_is_not_absolute(run, expor
     assert code == 0, err
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     assert minari.load_dataset("cstr-v1").total_episodes == 3
+
+
+def test_ingested_history_is_exported_as_a_roll_out_is(export, frame, write, monkeypatch, capfd, tmp_path) -> None:  # noqa: F811
+    path, mapped = write(frame)
+    words = ("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", str(tmp_path / "history"))
+    assert call(monkeypatch, capfd, *words)[0] == 0
+    code, out, err = export(tmp_path / "history", "--d3rlpy", tmp_path / "a.h5", "--json")
+    assert code == 0, err
+    facts = json.loads(out)["metadata"]
+    assert (facts["stages"], facts["arms"], facts["rows"]) == (["history"], ["incumbent"], 60)
