@@ -56,8 +56,8 @@ def columns() -> dict[str, Any]:
     }
 
 
-def make_run(folder: Path, change: Callable[[dict[str, Any]], None] = lambda rows: None) -> Path:
-    """Write the log; ``change`` may alter its columns before."""
+def make_run(folder: Path, change: Callable[[dict[str, Any]], None] = lambda rows: None, **instead: Any) -> Path:
+    """Write the log; ``change`` may alter its columns before, ``instead`` are other fields of the manifest."""
     rows = columns()
     change(rows)
     manifest = Manifest.collect(
@@ -68,7 +68,7 @@ def make_run(folder: Path, change: Callable[[dict[str, Any]], None] = lambda row
         device="cpu",
         plant_spec=plant().spec,
         safety_spec=plant().safety,
-    )
+    ).updated(**instead)
     with (
         writing(folder, "log", ("manifest.json", "steps/*", "wal/*")),
         StepLog(folder, "offline", step_schema(plant().spec, plant().safety)) as log,

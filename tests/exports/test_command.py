@@ -101,6 +101,10 @@ def unrewarded(rows: dict[str, Any]) -> None:
     rows["reward.total"][4] = np.nan
 
 
+def of_two_plants(rows: dict[str, Any]) -> None:
+    rows["plant_hash"] = [rows["plant_hash"]] * 11 + ["0" * 64]
+
+
 def single(rows: dict[str, Any]) -> None:
     rows["terminated"][:] = False
     rows["step"] = np.arange(12) * 2
@@ -113,11 +117,30 @@ def single(rows: dict[str, Any]) -> None:
         (moved_set_point, (), "--observations signals"),
         (backwards, (), "expected steps that grow"),
         (unrewarded, (), "column reward.total: found nan"),
+        (of_two_plants, (), "another version of plant.yaml (000000000000)"),
         (single, (), "found no two rows in sequence"),
     ],
 )
 def test_a_log_that_does_not_tell_what_is_asked_is_refused(change, words, told, make: Make, export, tmp_path) -> None:
     code, _, err = export(make(change=change), "--lerobot", tmp_path / "out", *words)
+    assert code == 2
+    assert told in err
+    assert not (tmp_path / "out").exists()
+
+
+def no_hash(rows: dict[str, Any]) -> None:
+    rows["plant_hash"] = None
+
+
+@pytest.mark.parametrize(
+    ("instead", "told"),
+    [
+        ({"hashes": {"plant": "0" * 64, "safety": None}}, "a plant spec that is not the one of its hash"),
+        ({"plant_spec": {}, "plant": "gym:Pendulum-v1"}, "found a run of gym:Pendulum-v1"),
+    ],
+)
+def test_a_manifest_that_does_not_name_the_plant_of_the_log_is_refused(instead, told, make, export, tmp_path) -> None:
+    code, _, err = export(make(change=no_hash, **instead), "--lerobot", tmp_path / "out")
     assert code == 2
     assert told in err
     assert not (tmp_path / "out").exists()

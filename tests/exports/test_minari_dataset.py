@@ -59,6 +59,11 @@ def test_what_a_policy_saw_is_as_computed_by_hand(run, tmp_path) -> None:
     np.testing.assert_allclose(first.actions[:, 0], [0.0, 0.1, 0.2], atol=1e-6)
 
 
+def test_a_path_that_is_not_absolute_will_do(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exported(run, Path("cstr"), SIGNALS).total_episodes == 3
+
+
 def test_the_environment_of_the_log_comes_back_with_the_spaces_of_the_data(run, tmp_path) -> None:
     dataset = exported(run, tmp_path / "cstr", Choice())
     env = dataset.recover_environment()
@@ -102,16 +107,27 @@ def test_origin_units_and_rows_are_in_the_metadata(run, tmp_path) -> None:
     assert [one["shield"] for one in of_episodes] == [True, True, False]
 
 
-def test_behind_a_gap_the_history_of_a_policy_is_waited_for(make: Make, tmp_path) -> None:
+def test_behind_a_gap_the_history_of_a_policy_is_waited_for(make: Make) -> None:
     def lose(rows: dict) -> None:
-        rows["step"] = np.array([0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 0, 1])  # of the third episode, step 1
+        rows["step"] = np.array([0, 1, 2, 0, 1, 2, 3, 1, 2, 3, 0, 1])  # of the third episode, step 0
 
     run = make(change=lose)
     seen = read_log(run, Choice())
-    # A row without one after it goes, and the first behind the gap, which is history; a single row is no transition.
-    assert [one.facts["seq_first"] for one in seen.episodes] == [0, 3]
-    assert seen.rows_left_out == 3
+    assert [one.facts["seq_first"] for one in seen.episodes] == [0, 3, 8]
+    assert seen.rows_left_out == 1
+    late = seen.episodes[2]
+    assert (late.rows, late.transitions, late.facts["step_first"]) == (2, 1, 2)
+    np.testing.assert_allclose(late.observations[:, 1], [0.3, 0.4], atol=1e-6)
     raw = read_log(run, SIGNALS)
+    assert [one.facts["seq_first"] for one in raw.episodes] == [0, 3, 7]
+    assert raw.rows_left_out == 0
+
+
+def test_a_row_without_one_after_it_is_no_transition(make: Make) -> None:
+    def lose(rows: dict) -> None:
+        rows["step"] = np.array([0, 1, 2, 0, 1, 2, 3, 0, 2, 3, 0, 1])  # of the third episode, step 1
+
+    raw = read_log(make(change=lose), SIGNALS)
     assert [one.facts["seq_first"] for one in raw.episodes] == [0, 3, 8]
     assert raw.rows_left_out == 1
 
