@@ -126,13 +126,14 @@ def _write_data(
     """Write the rows, an episode in one file, and return where those of each are."""
     records: list[dict[str, Any]] = []
     waiting: list[pa.Table] = []
-    number, begin = 0, 0
+    number, begin, size = 0, 0, 0
     for index, columns in enumerate(episodes):
         table = pa.table({name: _column(columns[name], features[name]["dtype"]) for name in features})
-        if waiting and sum(one.nbytes for one in (*waiting, table)) > file_mib * 2**20:
+        if waiting and size + table.nbytes > file_mib * 2**20:
             _write_table(folder / "data" / _place(number), pa.concat_tables(waiting))
-            number, waiting = number + 1, []
+            number, waiting, size = number + 1, [], 0
         waiting.append(table)
+        size += table.nbytes
         records.append(
             {
                 "episode_index": index,

@@ -327,9 +327,11 @@ def test_options_that_do_not_go_together_are_refused(words, told, run, export) -
     ("option", "module", "extra"),
     [("--minari", "minari", "minari"), ("--minari", "h5py", "minari"), ("--d3rlpy", "h5py", "d3rlpy")],
 )
-def test_without_its_library_the_extra_is_named(option, module, extra, run, export, monkeypatch, tmp_path) -> None:
+def test_without_its_library_the_extra_is_named_before_a_log_is_read(
+    option, module, extra, export, monkeypatch, tmp_path
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    code, _, err = export(run, option, tmp_path / "out")
+    code, _, err = export(tmp_path / "run", option, tmp_path / "out")
     assert code == 2
     assert f"found no {module}, expected the extra `{extra}`" in err
     assert list(tmp_path.iterdir()) == []

@@ -78,6 +78,15 @@ def test_each_episode_is_found_by_its_record_also_over_several_files(run, tmp_pa
     ]
 
 
+def test_a_file_takes_episodes_until_it_is_full(run, tmp_path) -> None:
+    log = read_log(run, SIGNALS)
+    write_lerobot(log, tmp_path / "one")
+    row = pq.read_table(tmp_path / "one" / "data" / "chunk-000" / "file-000.parquet").nbytes / 10
+    write_lerobot(log, tmp_path / "two", file_mib=7.5 * row / 2**20)  # of 3, 4 and 3 rows
+    found = [pq.read_metadata(path).num_rows for path in sorted((tmp_path / "two" / "data").rglob("*.parquet"))]
+    assert found == [7, 3]
+
+
 def test_each_scenario_is_a_task(make: Make, tmp_path) -> None:
     def measured(rows: dict) -> None:
         rows["obs.T"][11] = 331.0
