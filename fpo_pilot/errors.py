@@ -14,7 +14,7 @@
     ├── CertificateError         a safety record is missing, is none, or cannot be made
     ├── RolloutError             a roll-out cannot start or was asked for a forbidden transition
     ├── ReportError              a report cannot be made from a run
-    └── ExportError              a policy cannot be written for another runtime
+    └── ExportError              a policy or a log cannot be written for another tool
 
 Every message says where, what was found, what was expected, and how to put it right.
 """
@@ -122,7 +122,7 @@ class ReportError(FpoPilotError):
 
 
 class ExportError(FpoPilotError):
-    """A policy cannot be written for another runtime."""
+    """A policy or a log cannot be written for another tool."""
 
 
 def _rebuild(where: str, found: object, expected: str, fix: str, file: Path | None, line: int | None) -> SpecError:

@@ -1,4 +1,4 @@
-"""``fpo-pilot export``: the deployed policy of a run for another runtime. Only the box is inside."""
+"""``fpo-pilot export``: the deployed policy of a run for another runtime, of which only the box is inside; or its step log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import typer
 from fpo_pilot import __version__
 from fpo_pilot.commands.console import note, say, say_json
 from fpo_pilot.commands.deployment import FILE, deployment_of, evaluation_of
+from fpo_pilot.commands.export_log import Format, run_export_log
 from fpo_pilot.errors import ExportError
+from fpo_pilot.exports.choice import NOMINAL, Action, Choice, Observations
+from fpo_pilot.exports.target import check_target
 from fpo_pilot.logs.atomic import write_atomic
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.specs.identity import spec_hash
@@ -33,21 +36,68 @@ WARNING = (
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/cstr-fpo-0.")],
-    onnx: Annotated[Path, typer.Option("--onnx", help="The ONNX file to write (needs the extra `onnx`).")],
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", help="The policy: the ONNX file to write (extra `onnx`).")
+    ] = None,
     noise_input: Annotated[
-        bool, typer.Option("--noise-input", help="Let the sampler's standard normal noise be a second input.")
+        bool,
+        typer.Option("--noise-input", help="With --onnx: the sampler's standard normal noise is a second input."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    minari: Annotated[
+        Path | None, typer.Option("--minari", help="The step log: the Minari data set to write (extra `minari`).")
+    ] = None,
+    lerobot: Annotated[
+        Path | None, typer.Option("--lerobot", help="The step log: the LeRobot data set v3.0 to write (no extra).")
+    ] = None,
+    d3rlpy: Annotated[
+        Path | None, typer.Option("--d3rlpy", help="The step log: d3rlpy's HDF5 file to write (extra `d3rlpy`).")
+    ] = None,
+    stage: Annotated[list[str] | None, typer.Option("--stage", help="Of the log, repeatable; all if none.")] = None,
+    arm: Annotated[list[str] | None, typer.Option("--arm", help="Who drove, repeatable; all if none.")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Option("--scenario", help="Repeatable; nominal if none; `all` for every one.")
+    ] = None,
+    shielded: Annotated[bool, typer.Option("--shielded", help="Pass over episodes with the shield off.")] = False,
+    action: Annotated[
+        Action | None, typer.Option("--action", help="What moved the plant (default), or what was asked for.")
+    ] = None,
+    observations: Annotated[
+        Observations | None,
+        typer.Option("--observations", help="What a policy sees (default), or readings in engineering units."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file, or an earlier export.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")] = False,
 ) -> None:
-    """Write the deployed policy as one ONNX graph, checked in onnxruntime (1: it differs). ONLY THE BOX IS INSIDE."""
-    raise typer.Exit(run_export(run, onnx, noise_input=noise_input, force=force, as_json=json))
+    """Write the policy as ONNX (1: it differs from torch; ONLY THE BOX IS INSIDE), or the step log as a data set."""
+    targets: dict[Format, Path | None] = {"--minari": minari, "--lerobot": lerobot, "--d3rlpy": d3rlpy}
+    asked = [option for option, path in (("--onnx", onnx), *targets.items()) if path is not None]
+    if len(asked) != 1:
+        raise typer.BadParameter("name one of --onnx FILE, --minari DIR, --lerobot DIR, --d3rlpy FILE")
+    if onnx is not None:
+        of_a_log = {"--stage": stage, "--arm": arm, "--scenario": scenario, "--shielded": shielded}
+        of_a_log |= {"--action": action is not None, "--observations": observations is not None}
+        useless = [option for option, given in of_a_log.items() if given]
+        if useless:
+            raise typer.BadParameter(f"{useless[0]} is of a step log; --onnx exports a policy")
+        raise typer.Exit(run_export(run, onnx, noise_input=noise_input, force=force, as_json=json))
+    if noise_input:
+        raise typer.BadParameter(f"--noise-input is of a policy; {asked[0]} exports a step log")
+    choice = Choice(
+        stages=tuple(stage or ()),
+        arms=tuple(arm or ()),
+        scenarios=tuple(scenario or (NOMINAL,)),
+        shielded=shielded,
+        action=action or Action.APPLIED,
+        observations=observations or Observations.POLICY,
+    )
+    option, target = next((option, path) for option, path in targets.items() if path is not None)
+    raise typer.Exit(run_export_log(run, option, target, choice, force=force, as_json=json))
 
 
 def run_export(run_dir: Path, file: Path, *, noise_input: bool, force: bool, as_json: bool) -> int:
     """Export, compare with torch, and leave the file only where they agree; 0, or 1 where they do not."""
     manifest = Manifest.read(run_dir)
-    _check_target(run_dir, file, force=force)
+    check_target("--onnx", run_dir, file, force=force)
     import torch
 
     from fpo_pilot.learn import load_policy
@@ -107,19 +157,6 @@ def metadata(manifest: Manifest, plant: Plant, deployment: Deployment, verdict: 
         "action": json.dumps(action, ensure_ascii=False),
         "not_finite": "A row with an input that is NaN or infinite gives NaN for every action.",
     }
-
-
-def _check_target(run_dir: Path, file: Path, *, force: bool) -> None:
-    if file.resolve().is_relative_to(run_dir.resolve()):
-        raise ExportError(
-            f"--onnx {file}: found a place in the run folder, expected one outside: what is in a run is in its ledger. "
-            "Name another folder."
-        )
-    if file.is_dir() or (file.exists() and not force):
-        raise ExportError(
-            f"--onnx {file}: found {'a folder' if file.is_dir() else 'a file'} there, expected a free name. "
-            "Name another, or replace a file with --force."
-        )
 
 
 def _plant(manifest: Manifest, run_dir: Path) -> Plant:

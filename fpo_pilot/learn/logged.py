@@ -17,21 +17,22 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.learn.stretches import (
+    Floats,
+    altered_rows,
+    check_references,
+    episode_numbers,
+    numbers,
+    observe,
+    stretches,
+)
 from fpo_pilot.logs.ledger import current, file_hash, read_ledger, root_of
 from fpo_pilot.logs.manifest import Manifest, WarmStartRecord
 from fpo_pilot.logs.reader import read_steps, segments, stages
-from fpo_pilot.plants.observations import ObservationLayout, build_observation, observation_layout
+from fpo_pilot.plants.observations import ObservationLayout, observation_layout
 from fpo_pilot.plants.plant import Plant
-from fpo_pilot.plants.references import reference_value
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.training import WarmStart
-
-Floats = npt.NDArray[np.float64]
-
-_EPISODE_KEYS = ("stage", "arm", "mode", "shield", "scenario", "cell", "episode_id")
-"""Columns of the step log that tell one episode from another."""
-_REFERENCE_ROOM = 1e-5
-"""Of its range, by which a logged set point may differ from the schedule of plant.yaml: the log holds float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +84,17 @@ def read_logged(
     root = _ledger_root(folder)
     frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder, shielded=shielded)
     layout = observation_layout(plant, device=torch.device("cpu"), dtype=torch.float64)
-    _check_references(frame, layout, plant, folder)
+    check_references(frame, layout, plant, folder)
     columns = {
-        "measured": _numbers(frame, [f"obs.{name}" for name in plant.measured_names], folder),
-        "applied": _numbers(frame, [f"act.applied.{name}" for name in plant.action_names], folder),
-        "reward": _numbers(frame, ["reward.total"], folder)[:, 0],
-        "altered": _altered(frame, layout, folder),
+        "measured": numbers(frame, [f"obs.{name}" for name in plant.measured_names], folder),
+        "applied": numbers(frame, [f"act.applied.{name}" for name in plant.action_names], folder),
+        "reward": numbers(frame, ["reward.total"], folder)[:, 0],
+        "altered": altered_rows(frame, layout, folder),
         "proposed": _proposals(frame, plant),
         "log_density": _densities(frame),
         "over": _over(frame, horizon_ends=horizon_ends),
     }
-    keys = list(zip(*(frame[key].astype(str) for key in _EPISODE_KEYS if key in frame), strict=True))
-    episode = pd.factorize(pd.Series(keys))[0]
+    episode = episode_numbers(frame)
     found = int(episode.max()) + 1
     if found < settings.least_episodes:
         raise LogError(
@@ -103,7 +103,7 @@ def read_logged(
         )
     pieces = [
         piece
-        for rows in _stretches(episode, frame["step"].to_numpy(np.int64), folder)
+        for rows in stretches(episode, frame["step"].to_numpy(np.int64), folder)
         if (piece := _transitions(frame, rows, columns, plant, layout)) is not None
     ]
     if not pieces:
@@ -187,32 +187,6 @@ def _arms(settings: WarmStart) -> str:
     return ", ".join(settings.arms) or "any arm"
 
 
-def _numbers(frame: pd.DataFrame, names: Sequence[str], folder: Path) -> Floats:
-    """Return columns ``[R, C]``, every value of which is finite."""
-    values = frame[list(names)].to_numpy(np.float64, na_value=np.nan)
-    wrong = np.argwhere(~np.isfinite(values))
-    if wrong.size:
-        row, column = wrong[0]
-        where = f"seq {frame['seq'].iloc[row]} of stage {frame['stage'].iloc[row]}, column {names[column]}"
-        raise LogError(
-            f"{folder}: {where}: found {values[row, column]:g}, expected a number ({len(wrong)} such values in all). A policy "
-            "cannot be told what nobody measured: leave these episodes out of the log."
-        )
-    return values
-
-
-def _altered(frame: pd.DataFrame, layout: ObservationLayout, folder: Path) -> npt.NDArray[np.bool_]:
-    """Return ``[R]`` whether the shield altered the action of the row; asked for only where a policy sees it."""
-    if "shield active" not in layout.names:
-        return np.zeros(len(frame), dtype=bool)
-    if "shield.active" not in frame or frame["shield.active"].isna().any():
-        raise LogError(
-            f"{folder}: found rows without shield.active, expected it in each: the plant's observations name it. Take "
-            "`shield_active` out of plant.yaml, or log with a shield."
-        )
-    return frame["shield.active"].to_numpy(bool)
-
-
 def _proposals(frame: pd.DataFrame, plant: Plant) -> Floats:
     """Return ``[R, A]`` what was asked for, or what was applied where that is not told."""
     applied = frame[[f"act.applied.{name}" for name in plant.action_names]].to_numpy(np.float64, na_value=np.nan)
@@ -238,66 +212,13 @@ def _over(frame: pd.DataFrame, *, horizon_ends: bool) -> npt.NDArray[np.bool_]:
     return over
 
 
-def _check_references(frame: pd.DataFrame, layout: ObservationLayout, plant: Plant, folder: Path) -> None:
-    """Refuse set points that are not those of the schedule: the observation is made of the schedule."""
-    steps = frame["step"].to_numpy(np.int64)
-    if steps.max() >= plant.horizon:
-        raise LogError(
-            f"{folder}: found step {steps.max()}, expected episodes of {plant.horizon} steps at most. Cut the log into episodes."
-        )
-    for name in plant.reference_names:
-        if f"ref.{name}" not in frame:
-            continue
-        signal = plant.spec.signals[name]
-        schedule = np.array([reference_value(signal, step) for step in range(plant.horizon)])
-        logged = _numbers(frame, [f"ref.{name}"], folder)[:, 0]
-        room = _REFERENCE_ROOM * (signal.range[1] - signal.range[0])
-        wrong = np.flatnonzero(np.abs(logged - schedule[steps]) > room)
-        if wrong.size:
-            row = int(wrong[0])
-            raise LogError(
-                f"{folder}: seq {frame['seq'].iloc[row]}, column ref.{name}: found {logged[row]:g}, expected "
-                f"{schedule[steps[row]]:g}, the schedule of plant.yaml at step {steps[row]}: the observation of training is "
-                "made of that. Give plant.yaml the schedule of the log."
-            )
-
-
-def _stretches(episode: npt.NDArray[Any], step: npt.NDArray[np.int64], folder: Path) -> list[npt.NDArray[np.intp]]:
-    """Return the rows of each stretch: one episode, no step missing."""
-    order = np.argsort(episode, kind="stable")
-    same = episode[order][1:] == episode[order][:-1]
-    moved = np.diff(step[order])
-    if (same & (moved <= 0)).any():
-        at = int(step[order][1:][same & (moved <= 0)][0])
-        raise LogError(
-            f"{folder}: found step {at} after a later one of its episode, expected steps that grow. Sort it."
-        )
-    return list(np.split(order, np.flatnonzero(~same | (moved != 1)) + 1))
-
-
 def _transitions(
     frame: pd.DataFrame, rows: npt.NDArray[np.intp], columns: dict[str, Any], plant: Plant, layout: ObservationLayout
 ) -> dict[str, Tensor] | None:
-    """Return the transitions of one stretch; None if it has none.
-
-    Before the first step of an episode all history is the first reading and the start of the actuators, as in training.
-    Where a stretch begins later, the first H rows are only history.
-    """
-    back = layout.history
+    """Return the transitions of one stretch; None if it has none."""
     step = frame["step"].to_numpy(np.int64)[rows]
     measured, applied = columns["measured"][rows], columns["applied"][rows]
-    begins = step[0] == 0
-    head = np.broadcast_to(np.array(plant.action_start), (back, applied.shape[1]))
-    past = np.concatenate((np.repeat(measured[:1], back, axis=0), measured))
-    done = np.concatenate((head, applied))
-    flags = np.concatenate(([False], columns["altered"][rows][:-1]))
-    index = np.arange(len(rows))
-    seen = np.stack([past[back + index - h] for h in range(back)], axis=1)
-    moved = np.stack([done[back + index - 1 - h] for h in range(back)], axis=1)
-    obs = build_observation(
-        layout, torch.as_tensor(seen), torch.as_tensor(moved), torch.as_tensor(step), torch.as_tensor(flags)
-    )
-    first = 0 if begins else back
+    obs, first = observe(layout, plant, step, measured, applied, columns["altered"][rows])
     ends = bool(columns["over"][rows[-1]])
     last = len(rows) if ends else len(rows) - 1
     if last <= first:
