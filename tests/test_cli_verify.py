@@ -123,6 +123,16 @@ def test_a_signed_run_verifies_by_its_key_and_by_no_other(call, tmp_path, monkey
     own = ("--pubkey", str(tmp_path / "ours.pub"))
     assert call("verify", str(run), *own, "--checkpoint", str(kept), "--json")[0] == 0
     assert call("verify", str(run), "--pubkey", str(tmp_path / "theirs.pub"), "--json")[0] == 1
+    (run / "evaluation.json").write_text("{}", "utf-8")  # anyone who can write the folder can enter it, too
+    Ledger(run).enter(files_of(run))
+    for options in (own, ("--checkpoint", str(kept))):
+        code, out, _ = call("verify", str(run), *options, "--json")
+        told = json.loads(out)
+        assert (code, told["faults"], told["unsigned"]) == (1, [], ["evaluation.json"])
+        assert told["signed"] == told["records"] - 1
+        assert call("verify", str(run), *options, "--allow-unsigned-tail", "--json")[0] == 0
+    code, out, _ = call("verify", str(run), *own)
+    assert f"signed: first {told['signed']} of {told['records']} lines\nnot signed: evaluation.json" in out
     (run / FILE).unlink()
     Ledger(run).enter(files_of(run))  # a history made anew
     assert call("verify", str(run), *own, "--checkpoint", str(kept), "--json")[0] == 1

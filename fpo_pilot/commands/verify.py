@@ -28,8 +28,9 @@ def run_verify(
     deep: bool,
     as_json: bool,
     handovers: Sequence[Path] = (),
+    allow_unsigned_tail: bool = False,
 ) -> int:
-    """Verify a run; 0 if it is intact, 1 if not."""
+    """Verify a run; 0 if it is intact and, where a signature is asked for, signed to its last line, 1 if not."""
     if handovers and public_key is None:
         raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
     keys = () if public_key is None else successors(read_public_key(public_key), handovers)
@@ -50,13 +51,16 @@ def run_verify(
                 "bytes": found.size,
                 "root": found.root,
                 "signatures": found.signatures,
+                "signed": found.signed,
+                "unsigned": None if found.signed is None else list(found.unsigned),
                 "deep": deep,
                 "faults": [vars(fault) for fault in found.faults],
             }
         )
     else:
         _show(run_dir, found, deep=deep, has_key=bool(keys))
-    return 0 if found.intact else 1
+        _show_tail(found, allowed=allow_unsigned_tail)
+    return 0 if found.intact and (found.whole_is_signed or allow_unsigned_tail) else 1
 
 
 def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> None:
@@ -69,6 +73,21 @@ def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> N
     say(f"root: {found.root}")
     signed = f"{found.signatures} by this key" if has_key else "not checked: give --pubkey"
     say(f"signatures: {signed}; pages: {'read' if deep else 'not read: give --deep'}")
+
+
+def _show_tail(found: Verification, *, allowed: bool) -> None:
+    """Say how far the signatures reach, and what came after them."""
+    if found.signed is None:
+        return
+    say(f"signed: first {found.signed} of {found.records} lines")
+    if found.whole_is_signed:
+        return
+    for name in found.unsigned:
+        say(f"not signed: {name}")
+    if not allowed:
+        say(
+            "NOT SIGNED TO THE END: look at these changes, then sign again, or give --allow-unsigned-tail to take them as they are"
+        )
 
 
 def run_sign(run_dir: Path, key: Path, *, as_json: bool) -> int:

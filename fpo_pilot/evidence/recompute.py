@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.evidence.blocks import Block, judge, read_blocks
+from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.reader import read_steps, read_table
-from fpo_pilot.logs.verify import Fault
 from fpo_pilot.specs.identity import spec_hash
 from fpo_pilot.specs.safety import SafetySpec
 

@@ -20,8 +20,8 @@ from fpo_pilot.evidence.evaluation import Candidate, Estimate, Evaluation, Row, 
 from fpo_pilot.evidence.interval import Floats
 from fpo_pilot.evidence.statistics import clopper_pearson_upper
 from fpo_pilot.evidence.verdict import Pair, judge
+from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.reader import read_steps, read_table
-from fpo_pilot.logs.verify import Fault
 
 _STAGE = "offline"
 _CLOSE = 1e-9
