@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import LogError
-from fpo_pilot.evidence.recompute import recompute_rollouts
+from fpo_pilot.evidence.recompute import recompute_rollouts, recompute_weights
 from fpo_pilot.evidence.recompute_evaluation import recompute_evaluation
+from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.keys import fingerprint, make_key, read_attestation, read_private_key, read_public_key, sign
 from fpo_pilot.logs.ledger import Ledger, files_of
 from fpo_pilot.logs.succession import hand_over, successors
@@ -41,7 +42,7 @@ def run_verify(
             run_dir, public_keys=keys, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
         )
     if deep and found.intact:  # what was changed has no verdict to recompute
-        found = replace(found, faults=(*recompute_evaluation(run_dir), *recompute_rollouts(run_dir)))
+        found = replace(found, faults=deep_faults(run_dir))
     if as_json:
         say_json(
             {
@@ -61,6 +62,11 @@ def run_verify(
         _show(run_dir, found, deep=deep, has_key=bool(keys))
         _show_tail(found, allowed=allow_unsigned_tail)
     return 0 if found.intact and (found.whole_is_signed or allow_unsigned_tail) else 1
+
+
+def deep_faults(run_dir: Path) -> tuple[Fault, ...]:
+    """Recompute what a run says of itself; return what does not come out as it was written."""
+    return (*recompute_weights(run_dir), *recompute_evaluation(run_dir), *recompute_rollouts(run_dir))
 
 
 def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> None:
