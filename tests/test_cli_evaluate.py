@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fpo_pilot.commands.evaluate import evaluate_run
-from fpo_pilot.evaluate.worst import read_worst, trace
+from fpo_pilot.evaluate.worst import trace
+from fpo_pilot.evidence.worst import read_worst
 from fpo_pilot.learn import train
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.specs import load_training_spec

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from fpo_pilot.logs.manifest import FILE as MANIFEST
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.reader import read_events, read_steps, read_table, stages
 from fpo_pilot.specs.identity import spec_hash
-from fpo_pilot.specs.safety import SafetySpec
+from fpo_pilot.specs.safety import SafetySpec, StageName
 
 BLOCKS = "blocks.parquet"
 WEIGHTS = "checkpoints/best.safetensors"
@@ -121,7 +121,7 @@ def _whole(folder: Path, blocks: Sequence[Block], record: RolloutRecord) -> Iter
             break
         cycle += block.steps
     known = {(block.stage, block.episode) for block in blocks}
-    for stage in (one for one in stages(folder) if one != "offline"):
+    for stage in (one for one in stages(folder) if one in get_args(StageName)):
         steps = read_steps(folder, stage)
         loose = [number for number in pc.unique(steps["block_id"]).to_pylist() if (stage, number) not in known]
         if loose:
