@@ -323,12 +323,16 @@ def logs(
     recover: Annotated[
         bool, typer.Option("--recover", help="First make segments of rows that a crash left in a write-ahead log.")
     ] = False,
+    begin_ledger: Annotated[
+        bool,
+        typer.Option("--begin-ledger", help="First begin a ledger in a run that has none; all is marked as recovered."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the tables of a run with rows and times, or ask them something in SQL; reads only. Needs no torch."""
     from fpo_pilot.commands.logs import run_logs
 
-    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json))
+    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json, begin_ledger=begin_ledger))
 
 
 app.command()(verify)

@@ -50,6 +50,7 @@ def run_verify(
                 "records": found.records,
                 "files": found.files,
                 "bytes": found.size,
+                "recovered": found.recovered,
                 "root": found.root,
                 "signatures": found.signatures,
                 "signed": found.signed,
@@ -76,6 +77,10 @@ def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> N
     say(
         f"{'NOT INTACT' if found.faults else 'intact'}: {found.files} files, {found.size:,} bytes, {found.records} lines"
     )
+    if found.recovered:
+        say(
+            f"recovered: {found.recovered} lines are of what was found (after a crash, missing, or before the ledger began)"
+        )
     say(f"root: {found.root}")
     signed = f"{found.signatures} by this key" if has_key else "not checked: give --pubkey"
     say(f"signatures: {signed}; pages: {'read' if deep else 'not read: give --deep'}")

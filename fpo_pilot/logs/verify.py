@@ -14,10 +14,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.keys import Attestation
-from fpo_pilot.logs.ledger import FILE, Record, current, file_hash, files_of, interrupted, read_ledger, root_of
-from fpo_pilot.logs.recovery import read_wal
+from fpo_pilot.logs.ledger import (
+    FILE,
+    Record,
+    current,
+    file_hash,
+    files_of,
+    interrupted,
+    leftovers,
+    read_ledger,
+    root_of,
+    torn_bytes,
+)
+from fpo_pilot.logs.recovery import DAMAGED, read_wal
 from fpo_pilot.logs.signatures import check_signatures
-from fpo_pilot.logs.wal import ENDING, FOLDER
+from fpo_pilot.logs.wal import FOLDER, is_wal
+
+_LEFT = "a temporary file, or a link to no file, that no command at its end leaves"
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Verification:
     signatures: int
     """That hold for the key that was given."""
     faults: tuple[Fault, ...]
+    recovered: int = 0
+    """Lines that were entered for what was found, not for what a command did: after a crash, or where a ledger was begun late."""
     signed: int | None = None
     """Lines that are signed; None if neither a key nor a checkpoint was given."""
     unsigned: tuple[str, ...] = ()
@@ -79,8 +94,10 @@ def verify_run(
     present = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
     for name, path in present.items():
         record = known.get(name)
-        if path.name.endswith(ENDING) and path.parent.name == FOLDER:
+        if is_wal(path):
             faults.append(_wal_fault(name, path))
+        elif path.name.endswith(DAMAGED) and path.parent.name == FOLDER:
+            faults.append(Fault(name, "a damaged write-ahead log: rows of it are lost", "a step log without a hole"))
         if record is None:
             faults.append(
                 Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
@@ -97,6 +114,14 @@ def verify_run(
             progress(read)
     faults += [Fault(name, "no file", "the one in the ledger") for name in known if name not in present]
     faults += _sequence_faults(known.values())
+    faults += [
+        Fault(path.relative_to(run_dir).as_posix(), _LEFT, "none: delete it, or run the killed command again")
+        for path in leftovers(run_dir)
+    ]
+    torn = torn_bytes(run_dir, records) if problem is None else 0
+    if torn:
+        expected = "none: the next command, or `fpo-pilot logs RUN --recover`, cuts what a crash left"
+        faults.append(Fault(f"{FILE}:{len(records) + 1}", f"{torn} bytes without an end of line", expected))
     half = interrupted(records)
     if half is not None:
         faults.append(Fault(f"{FILE}:{half.i + 1}", f"no end of `{half.path}`", "one: run the command again"))
@@ -108,6 +133,7 @@ def verify_run(
         root=root_of(records),
         signatures=signed.good,
         faults=(*faults, *signed.faults),
+        recovered=sum(record.recovered for record in records),
         signed=signed.lines,
         unsigned=signed.tail,
     )
