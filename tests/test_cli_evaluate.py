@@ -15,6 +15,7 @@ from fpo_pilot.commands.evaluate import evaluate_run
 from fpo_pilot.evaluate.worst import trace
 from fpo_pilot.evidence.worst import read_worst
 from fpo_pilot.learn import train
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.specs import load_training_spec
 from tests.test_cli import call
@@ -29,7 +30,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = load_training_spec("cstr_safety", "fpo").model_copy(
         update={"num_envs": 4, "rollout_steps": 5, "evaluation_episodes": 1}
     )
-    train(load_plant("cstr_safety"), spec, folder, seed=0, total_steps=40)
+    with writing(folder, "train", TRAINING):
+        train(load_plant("cstr_safety"), spec, folder, seed=0, total_steps=40)
     return folder
 
 

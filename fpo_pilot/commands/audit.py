@@ -11,7 +11,7 @@ from fpo_pilot.commands.options import Json, Run
 
 
 def verify(
-    run: Run,
+    run: Annotated[Path, typer.Argument(help="A run folder; with --proof a file, wherever it lies.")],
     public_key: Annotated[
         Path | None,
         typer.Option("--pubkey", help="Public key whose signatures the run must have, up to its last line."),
@@ -30,11 +30,23 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also read every page, and recompute blocks and gate verdicts from them.")
     ] = False,
+    prove: Annotated[
+        str | None,
+        typer.Option("--prove", help="Print, as JSON, the proof that the ledger has the line of this file of the run."),
+    ] = None,
+    proof: Annotated[
+        Path | None, typer.Option("--proof", help="Check a file that lies apart from its run by what --prove printed.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare a run with its ledger: 0 intact, 1 changed, incomplete or not signed to its end. Needs no torch."""
+    from fpo_pilot.commands.proving import run_proof, run_prove
     from fpo_pilot.commands.verify import run_verify
 
+    if prove is not None:
+        raise typer.Exit(run_prove(run, prove, checkpoint))
+    if proof is not None:
+        raise typer.Exit(run_proof(run, proof, checkpoint, public_key, handover or (), as_json=json))
     raise typer.Exit(
         run_verify(
             run,

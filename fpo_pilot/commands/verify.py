@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import LogError
 from fpo_pilot.evidence.recompute import recompute_rollouts, recompute_weights
@@ -32,9 +34,7 @@ def run_verify(
     allow_unsigned_tail: bool = False,
 ) -> int:
     """Verify a run; 0 if it is intact and, where a signature is asked for, signed to its last line, 1 if not."""
-    if handovers and public_key is None:
-        raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
-    keys = () if public_key is None else successors(read_public_key(public_key), handovers)
+    keys = trusted_keys(public_key, handovers)
     kept = None if checkpoint is None else read_attestation(checkpoint)
     total = float(sum(path.stat().st_size for path in files_of(run_dir))) if run_dir.is_dir() else 1.0
     with progress("verify [bytes]", max(total, 1.0), quiet=as_json) as report:
@@ -63,6 +63,13 @@ def run_verify(
         _show(run_dir, found, deep=deep, has_key=bool(keys))
         _show_tail(found, allowed=allow_unsigned_tail)
     return 0 if found.intact and (found.whole_is_signed or allow_unsigned_tail) else 1
+
+
+def trusted_keys(public_key: Path | None, handovers: Sequence[Path]) -> tuple[Ed25519PublicKey, ...]:
+    """Return the key that is trusted and those that follow it."""
+    if handovers and public_key is None:
+        raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
+    return () if public_key is None else successors(read_public_key(public_key), handovers)
 
 
 def deep_faults(run_dir: Path) -> tuple[Fault, ...]:

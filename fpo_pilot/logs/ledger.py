@@ -35,9 +35,12 @@ LOCK = "writing.lock.tmp"
 START = "0" * 64
 """What the first line names as the hash before it."""
 
-Kind = Literal["segment", "manifest", "metrics", "checkpoint", "table", "document", "report", "begin", "end", "gone"]
+Kind = Literal[
+    "segment", "manifest", "metrics", "checkpoint", "events", "table", "document", "report", "begin", "end", "gone"
+]
 """What a line is of: a file, the begin or end of a command that writes, or a file that such a command took away."""
 COMMAND = ("begin", "end")
+EVENTS = "events.parquet"
 REPORTING = "report"
 """Name of the command that writes the reports."""
 _Digest = Field(pattern="^[0-9a-f]{64}$")
@@ -61,6 +64,8 @@ class Record(BaseModel):
     rows: int | None = None
     seq_first: int | None = None
     seq_last: int | None = None
+    counts: dict[str, int] | None = None
+    """Of the events of a roll-out: how many of each kind, such as gate, transition and guard."""
     recovered: bool = False
     """Whether the file was found without a line, as after a crash, or missing though no command took it away."""
     prev: str = _Digest
@@ -292,7 +297,7 @@ def kind_of(name: str) -> Kind:
         return "segment"
     if first == "checkpoints":
         return "checkpoint"
-    by_name: dict[str, Kind] = {"manifest.json": "manifest", "metrics.parquet": "metrics"}
+    by_name: dict[str, Kind] = {"manifest.json": "manifest", "metrics.parquet": "metrics", EVENTS: "events"}
     if last in by_name:
         return by_name[last]
     if last.startswith("report."):
@@ -300,8 +305,8 @@ def kind_of(name: str) -> Kind:
     return "table" if last.endswith(".parquet") else "document"
 
 
-def _rows(path: Path) -> dict[str, int]:
-    """Return rows and sequence numbers of a Parquet file that can be read; nothing of any other."""
+def _rows(path: Path) -> dict[str, Any]:
+    """Return rows, sequence numbers and counts of a Parquet file that can be read; nothing of any other."""
     if path.suffix != ".parquet":
         return {}
     import pyarrow as pa
@@ -309,10 +314,15 @@ def _rows(path: Path) -> dict[str, int]:
 
     try:
         metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+        kinds = (
+            pq.read_table(path, columns=["kind"], partitioning=None)["kind"].to_pylist() if path.name == EVENTS else []
+        )
+    except (OSError, pa.ArrowException, KeyError):
         return {}
     plain = metadata.metadata or {}
-    rows = {"rows": metadata.num_rows}
+    rows: dict[str, Any] = {"rows": metadata.num_rows}
+    if path.name == EVENTS:
+        rows["counts"] = {kind: kinds.count(kind) for kind in sorted({str(one) for one in kinds})}
     if b"seq_first" in plain:
         rows |= {"seq_first": int(plain[b"seq_first"]), "seq_last": int(plain[b"seq_last"])}
     return rows
