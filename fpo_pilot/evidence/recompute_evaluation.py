@@ -62,6 +62,7 @@ def recompute_evaluation(run_dir: Path) -> list[Fault]:
             *_sets(evaluation, episodes),
             *_rows(evaluation, episodes),
             *(_returns(episodes, steps, spec.log_episodes) if steps is not None else ()),
+            *(_weights(evaluation, steps) if steps is not None else ()),
             *_verdict(evaluation, episodes),
             *choice_faults(evaluation, run_dir),
             *worst_faults(evaluation, episodes, run_dir),
@@ -216,6 +217,18 @@ def _returns(episodes: pa.Table, steps: pa.Table, log_episodes: int) -> Iterator
         elif not math.isclose(logged["reward_sum"], row["return"], rel_tol=LOGGED, abs_tol=LOGGED):
             found = f"return {logged['reward_sum']:.6g} over its steps"
             yield Fault(where, found, f"{row['return']:.6g} as the episode says")
+
+
+def _weights(evaluation: Evaluation, steps: pa.Table) -> Iterator[Fault]:
+    """Check that the steps of each policy were flown by the weights that the evaluation names."""
+    pairs = steps.select(["arm", "model_hash"]).group_by(["arm", "model_hash"]).aggregate([])
+    for arm, flown in zip(texts(pairs, "arm"), texts(pairs, "model_hash"), strict=True):
+        told = evaluation.hashes.get(arm) if arm in evaluation.deployments else ""
+        if flown != told:
+            where = f"{FILE}: hashes.{arm}"
+            yield Fault(
+                where, f"steps flown by weights {flown[:16] or 'none'}…", f"{(told or 'none')[:16]}… as it says"
+            )
 
 
 def _verdict(evaluation: Evaluation, episodes: pa.Table) -> Iterator[Fault]:

@@ -89,6 +89,8 @@ def _settle(ledger: Ledger, covers: Sequence[str], begin_ledger: bool) -> tuple[
     half = interrupted(ledger.records)
     open_patterns: tuple[str, ...] = () if half is None else half.covers or ()
     lost = _check_recorded(ledger, covers, open_patterns)
+    if not ledger.records:
+        ledger.enter((path for path in files_of(run_dir) if not is_wal(path)), recovered=True)
     if half is None and waiting(run_dir):
         half = ledger.begin(RECOVERY, open_patterns := _recovery_patterns(run_dir))
     recovered = recover_all(run_dir)
@@ -99,8 +101,6 @@ def _settle(ledger: Ledger, covers: Sequence[str], begin_ledger: bool) -> tuple[
         ledger.end(half.path, (*open_patterns, *_names(run_dir, recovered)), recovered=True)
     if lost:
         ledger.lose(lost)
-    if not ledger.records:
-        ledger.enter(files_of(run_dir), recovered=True)
     cut = (f"{ledger.path}: {ledger.cut} bytes of a line without its end cut",) if ledger.cut else ()
     missing = tuple(f"{run_dir / name}: was missing; entered so" for name in lost)
     return (*cut, *recovered.notes, *missing)

@@ -165,6 +165,10 @@ def chose_other(document: dict[str, Any]) -> None:
         chosen.update(label=other["label"], noise_scale=other["noise_scale"])
 
 
+def of_others(document: dict[str, Any]) -> None:
+    document["hashes"]["flow"] = "0" * 64
+
+
 def unlimited(document: dict[str, Any]) -> None:
     for row in document["rows"]:
         row["margins_min"].popitem()
@@ -186,6 +190,7 @@ def unlimited(document: dict[str, Any]) -> None:
         (tried_better, "deployments: flow with noise 1: a return of"),
         (chose_other, "deployments: flow: noise "),
         (unlimited, "limits "),
+        (of_others, "hashes.flow: steps flown by weights "),
         (better, "verdict: "),
         (closer, "verdict: varied: a difference of"),
         (fewer, "verdict: a verdict in nominal"),

@@ -166,3 +166,13 @@ def test_a_recovery_that_is_cut_short_is_closed_by_the_next_command(run) -> None
     report(run, "<b>")
     assert places(run) == []
     assert kinds(run)[-6:] == ["begin", "segment", "end", "begin", "report", "end"]
+
+
+def test_a_folder_that_is_no_run_yet_gets_a_ledger_of_all_that_is_there(tmp_path) -> None:
+    log = StepLog(tmp_path, "shadow", SCHEMA)
+    log.append({"t": np.arange(4), "x": np.arange(4.0)})
+    log.abandon()
+    (tmp_path / "remarks.txt").write_text("mine", "utf-8")
+    report(tmp_path)
+    found = verify_run(tmp_path)
+    assert (found.faults, found.recovered) == ((), 2)
