@@ -90,6 +90,10 @@ def test_an_episode_flies_again_to_the_bit_and_an_edited_trace_is_told(alone, tm
     code, _, err = call(monkeypatch, capfd, "evaluate", str(folder), "--replay", "nothing-1")
     assert code == 2
     assert worst.id in err
+    for name in ("evaluation.json", "worst.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+        code, _, err = call(monkeypatch, capfd, "evaluate", str(folder), "--replay", worst.id)
+        assert (code, f"{folder / name}: found no " in err) == (2, True)
 
 
 def test_without_ray_the_extra_is_named(trained, monkeypatch, capfd) -> None:

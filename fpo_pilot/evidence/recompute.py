@@ -148,7 +148,7 @@ def _block_trouble(block: Block, found: dict[str, Any], band: float) -> tuple[st
     """Return what the steps say and what the block says, of the first thing that differs."""
     if found["steps"] != block.steps:
         return f"{found['steps']} logged steps", f"{block.steps} as the block says"
-    if not math.isclose(found["return"], block.returned, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+    if not _close(found["return"], block.returned, _TOLERANCE):
         return f"return {found['return']:.6g} over its steps", f"{block.returned:.6g} as it says"
     if found["hard"] > block.violations_hard:
         return f"{found['hard']} steps beyond a hard limit", f"{block.violations_hard} as it says"
@@ -160,12 +160,17 @@ def _block_trouble(block: Block, found: dict[str, Any], band: float) -> tuple[st
     if found["authority"] > allowed + 1e-6:
         return f"authority {found['authority']:g} in a step", f"at most {allowed:g}"
     distance, told = found["distance"], block.distance
-    both_lost = math.isnan(distance) and math.isnan(told)
-    if not both_lost and not math.isclose(distance, told, rel_tol=_TOLERANCE, abs_tol=_SPANS):
+    if not _close(distance, told, _SPANS):
         return f"a distance of {distance:.6g} spans over its steps", f"{told:.6g} as it says"
     if block.outside_band != int(not told <= band):
         return f"outside_band {block.outside_band}", f"{int(not told <= band)} for a distance of {told:.6g}"
     return None
+
+
+def _close(first: float, second: float, slack: float) -> bool:
+    """Tell whether two numbers are one; NaN is NaN."""
+    lost = math.isnan(first) and math.isnan(second)
+    return lost or math.isclose(first, second, rel_tol=_TOLERANCE, abs_tol=slack)
 
 
 def _facts(rows: pa.Table, safety: SafetySpec) -> dict[str, Any]:

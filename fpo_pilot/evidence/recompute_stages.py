@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ import pyarrow as pa
 from fpo_pilot.evidence.blocks import Block, key_figures
 from fpo_pilot.evidence.interval import same
 from fpo_pilot.evidence.ladder import Climb, climb
-from fpo_pilot.evidence.rollout import FILE, RolloutRecord, ToldGate
+from fpo_pilot.evidence.rollout import FILE, RolloutRecord, ToldGate, ToldInterval
+from fpo_pilot.logs.atomic import without_nan
 from fpo_pilot.logs.fault import Fault
 from fpo_pilot.specs.safety import SafetySpec
 
@@ -110,11 +110,7 @@ def _gate_of(row: dict[str, Any]) -> dict[str, Any]:
 
 def _equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Tell whether two records are the same; a number that does not exist is NaN in one file and null in the other."""
-
-    def plain(value: object) -> object:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return all(plain(first.get(key)) == plain(value) for key, value in second.items())
+    return all(without_nan(first.get(key)) == without_nan(value) for key, value in second.items())
 
 
 def _figures(record: RolloutRecord, blocks: Sequence[Block]) -> Iterator[Fault]:
@@ -127,10 +123,15 @@ def _figures(record: RolloutRecord, blocks: Sequence[Block]) -> Iterator[Fault]:
         yield Fault(f"{FILE}: kpi", f"stages {', '.join(counts)}", f"{', '.join(record.kpi)} as recorded")
         return
     for stage in counts:
-        for name, found in key_figures([block for block in blocks if block.stage == stage]).items():
+        for name, figure in key_figures([block for block in blocks if block.stage == stage]).items():
             told = record.kpi[stage].get(name)
-            numbers = None if told is None else told.model_dump()
-            if (found is None) != (numbers is None) or any(
-                not same(found[key], numbers[key]) for key in ("mean", "low", "high", "n") if found and numbers
-            ):
-                yield Fault(f"{FILE}: kpi: {stage}: {name}", f"{found}", f"{numbers} as recorded")
+            found = None if figure is None else ToldInterval.model_validate(without_nan(figure))
+            if not _same_interval(found, told):
+                yield Fault(f"{FILE}: kpi: {stage}: {name}", f"{found}", f"{told} as recorded")
+
+
+def _same_interval(first: ToldInterval | None, second: ToldInterval | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    numbers = ((first.mean, second.mean), (first.low, second.low), (first.high, second.high))
+    return first.n == second.n and all(same(*pair) for pair in numbers)

@@ -50,11 +50,11 @@ class ToldGuard(Told):
 
 
 class ToldInterval(Told):
-    """A mean with its interval."""
+    """A mean with its interval; None is a number that does not exist."""
 
-    mean: float
-    low: float
-    high: float
+    mean: float | None
+    low: float | None
+    high: float | None
     n: int
 
 

@@ -265,6 +265,16 @@ def test_blocks_made_to_look_better_are_found_twice(run) -> None:
     assert any(place.startswith("rollout.json: gates") for place in found)
 
 
+def test_a_return_that_is_no_number_is_the_same_in_all_files(run) -> None:
+    path = run / "steps" / "stage=shadow" / "seg-00000.parquet"
+    changed(path, "reward.total", row_of(path, block=1, step=3), float("nan"))
+    changed(run / "blocks.parquet", "return", 1, float("nan"))
+    assert places(run) == ["rollout.json: kpi: shadow: incumbent"]
+    nothing = {"mean": None, "low": None, "high": None}
+    edit(run / "rollout.json", lambda document: document["kpi"]["shadow"]["incumbent"].update(nothing))
+    assert places(run) == []
+
+
 def test_another_safety_spec_in_the_manifest_is_told(run) -> None:
     manifest = json.loads((run / "manifest.json").read_text("utf-8"))
     manifest["safety_spec"]["limits"][0]["high"] = 400.0
