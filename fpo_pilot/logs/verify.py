@@ -97,7 +97,7 @@ def verify_run(
         if is_wal(path):
             faults.append(_wal_fault(name, path))
         elif path.name.endswith(DAMAGED) and path.parent.name == FOLDER:
-            faults.append(Fault(name, "a damaged write-ahead log: rows of it are lost", "a step log without a hole"))
+            faults.append(Fault(name, "a damaged write-ahead log: rows of it may be lost", "a step log without a hole"))
         if record is None:
             faults.append(
                 Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
