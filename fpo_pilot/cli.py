@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fpo_pilot import __version__
+from fpo_pilot.commands.audit import sign, verify
 from fpo_pilot.commands.export import export
 from fpo_pilot.commands.judging import identify, ingest, ope, safety_case, validate_safety
 from fpo_pilot.commands.keys import keys
@@ -322,52 +323,20 @@ def logs(
     recover: Annotated[
         bool, typer.Option("--recover", help="First make segments of rows that a crash left in a write-ahead log.")
     ] = False,
+    begin_ledger: Annotated[
+        bool,
+        typer.Option("--begin-ledger", help="First begin a ledger in a run that has none; all is marked as recovered."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the tables of a run with rows and times, or ask them something in SQL; reads only. Needs no torch."""
     from fpo_pilot.commands.logs import run_logs
 
-    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json))
+    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json, begin_ledger=begin_ledger))
 
 
-@app.command()
-def verify(
-    run: Run,
-    public_key: Annotated[
-        Path | None, typer.Option("--pubkey", help="Public key whose signatures the run must have.")
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="A signature that was kept elsewhere.")
-    ] = None,
-    handover: Annotated[
-        list[Path] | None,
-        typer.Option("--handover", help="By which a key follows --pubkey; repeatable, in their order."),
-    ] = None,
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also read every page, and recompute blocks and gate verdicts from them.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Compare a run with its ledger: 0 intact, 1 changed or incomplete. Needs no torch."""
-    from fpo_pilot.commands.verify import run_verify
-
-    raise typer.Exit(
-        run_verify(run, public_key=public_key, checkpoint=checkpoint, deep=deep, as_json=json, handovers=handover or ())
-    )
-
-
-@app.command()
-def sign(
-    run: Run,
-    key: Annotated[Path, typer.Option("--key", help="Private key, made by `fpo-pilot keys new`.")],
-    json: Json = False,
-) -> None:
-    """Sign the ledger of an intact run; the passphrase is asked for, or in FPO_PILOT_PASSPHRASE."""
-    from fpo_pilot.commands.verify import run_sign
-
-    raise typer.Exit(run_sign(run, key, as_json=json))
-
-
+app.command()(verify)
+app.command()(sign)
 app.command()(export)
 app.add_typer(keys, name="keys")
 

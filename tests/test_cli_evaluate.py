@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fpo_pilot.commands.evaluate import evaluate_run
-from fpo_pilot.evaluate.worst import read_worst, trace
+from fpo_pilot.evaluate.worst import trace
+from fpo_pilot.evidence.worst import read_worst
 from fpo_pilot.learn import train
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.specs import load_training_spec
 from tests.test_cli import call
@@ -28,7 +30,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = load_training_spec("cstr_safety", "fpo").model_copy(
         update={"num_envs": 4, "rollout_steps": 5, "evaluation_episodes": 1}
     )
-    train(load_plant("cstr_safety"), spec, folder, seed=0, total_steps=40)
+    with writing(folder, "train", TRAINING):
+        train(load_plant("cstr_safety"), spec, folder, seed=0, total_steps=40)
     return folder
 
 
@@ -87,6 +90,10 @@ def test_an_episode_flies_again_to_the_bit_and_an_edited_trace_is_told(alone, tm
     code, _, err = call(monkeypatch, capfd, "evaluate", str(folder), "--replay", "nothing-1")
     assert code == 2
     assert worst.id in err
+    for name in ("evaluation.json", "worst.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+        code, _, err = call(monkeypatch, capfd, "evaluate", str(folder), "--replay", worst.id)
+        assert (code, f"{folder / name}: found no " in err) == (2, True)
 
 
 def test_without_ray_the_extra_is_named(trained, monkeypatch, capfd) -> None:

@@ -20,6 +20,7 @@ from fpo_pilot.learn import Deployment, build_policy, load_policy, train
 from fpo_pilot.learn import graph as graphs
 from fpo_pilot.learn.graph import DeployedGraph, check_parity, open_session, write_graph
 from fpo_pilot.learn.mirror import Mirror
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.specs import load_training_spec
@@ -39,7 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, plant: Plant) -> Path:
     spec = load_training_spec(PLANT, "fpo").model_copy(
         update={"num_envs": 4, "rollout_steps": 5, "evaluation_episodes": 1}
     )
-    train(plant, spec, folder, seed=0, total_steps=40)
+    with writing(folder, "train", TRAINING):
+        train(plant, spec, folder, seed=0, total_steps=40)
     return folder
 
 

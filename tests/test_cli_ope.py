@@ -12,6 +12,7 @@ import torch
 
 from fpo_pilot.commands.ingest import run_ingest
 from fpo_pilot.learn import train
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.simulation import Simulation
@@ -59,7 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = load_training_spec("cstr", "fpo").model_copy(
         update={"num_envs": 4, "rollout_steps": 5, "evaluation_episodes": 1}
     )
-    train(load_plant("cstr"), spec, folder, seed=0, total_steps=40)
+    with writing(folder, "train", TRAINING):
+        train(load_plant("cstr"), spec, folder, seed=0, total_steps=40)
     return folder
 
 

@@ -123,6 +123,27 @@ def test_a_signed_run_verifies_by_its_key_and_by_no_other(call, tmp_path, monkey
     own = ("--pubkey", str(tmp_path / "ours.pub"))
     assert call("verify", str(run), *own, "--checkpoint", str(kept), "--json")[0] == 0
     assert call("verify", str(run), "--pubkey", str(tmp_path / "theirs.pub"), "--json")[0] == 1
+    code, proof, _ = call("verify", str(run), "--prove", "manifest.json", "--checkpoint", str(kept))
+    assert code == 0
+    (tmp_path / "proof.json").write_text(proof, "utf-8")
+    apart = tmp_path / "apart.json"
+    apart.write_bytes((run / "manifest.json").read_bytes())
+    by_proof = ("--proof", str(tmp_path / "proof.json"), "--checkpoint", str(kept), *own)
+    code, out, _ = call("verify", str(apart), *by_proof)
+    assert (code, out.startswith("proved: manifest.json is line ")) == (0, True)
+    apart.write_bytes(b"{}")
+    code, out, _ = call("verify", str(apart), *by_proof, "--json")
+    assert (code, json.loads(out)["proved"]) == (1, False)
+    (run / "evaluation.json").write_text("{}", "utf-8")  # anyone who can write the folder can enter it, too
+    Ledger(run).enter(files_of(run))
+    for options in (own, ("--checkpoint", str(kept))):
+        code, out, _ = call("verify", str(run), *options, "--json")
+        told = json.loads(out)
+        assert (code, told["faults"], told["unsigned"]) == (1, [], ["evaluation.json"])
+        assert told["signed"] == told["records"] - 1
+        assert call("verify", str(run), *options, "--allow-unsigned-tail", "--json")[0] == 0
+    code, out, _ = call("verify", str(run), *own)
+    assert f"signed: first {told['signed']} of {told['records']} lines\nnot signed: evaluation.json" in out
     (run / FILE).unlink()
     Ledger(run).enter(files_of(run))  # a history made anew
     assert call("verify", str(run), *own, "--checkpoint", str(kept), "--json")[0] == 1

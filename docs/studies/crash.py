@@ -252,9 +252,13 @@ def rollout(source: Path, folder: Path, generator: np.random.Generator) -> dict[
         "evaluation.json",
         "episodes.parquet",
         "selection.parquet",
+        "worst.json",
+        "worst.parquet",
     ):
         (shutil.copytree if (source / name).is_dir() else shutil.copy2)(source / name, run / name)
     shutil.copytree(source / "steps" / "stage=offline", run / "steps" / "stage=offline")
+    with writing(run, "copy", (), begin_ledger=True):
+        pass
     command = [sys.executable, "-m", "fpo_pilot.cli"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([*command, "rollout", str(run), "--max-episodes", "200", "--json"], **quiet)

@@ -19,10 +19,9 @@ import pandas as pd
 from results_page import PAGE, put
 
 from fpo_pilot.commands.console import note
+from fpo_pilot.commands.verify import deep_faults
 from fpo_pilot.errors import LogError
 from fpo_pilot.evidence import clopper_pearson_upper
-from fpo_pilot.evidence.recompute import recompute_rollouts
-from fpo_pilot.evidence.recompute_evaluation import recompute_evaluation
 from fpo_pilot.logs.keys import make_key, read_private_key, read_public_key, sign
 from fpo_pilot.logs.ledger import FILE, Ledger, kind_of
 from fpo_pilot.logs.verify import verify_run
@@ -53,7 +52,7 @@ def faults_of(run: Path, public: Path) -> list[str]:
         return [str(problem)]
     if not found.intact:
         return [fault.where for fault in found.faults]
-    return [fault.where for fault in (*recompute_evaluation(run), *recompute_rollouts(run))]
+    return [fault.where for fault in deep_faults(run)]
 
 
 def collect(source: Path, folder: Path) -> pd.DataFrame:

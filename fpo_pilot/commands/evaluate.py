@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, get_args
 
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.errors import PolicyError
+from fpo_pilot.evidence.evaluation import read_evaluation
+from fpo_pilot.evidence.worst import read_worst
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import EVALUATION, writing
 from fpo_pilot.specs import load_evaluation_spec, spec_hash
@@ -138,10 +140,10 @@ def _runner(
 
 def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
     """Fly one of the worst episodes again and print it; exit code 1 unless every number is as it was."""
-    from fpo_pilot.evaluate import Evaluation, build_arms
+    from fpo_pilot.evaluate import build_arms
     from fpo_pilot.evaluate.cells import Bench
-    from fpo_pilot.evaluate.harness import FILE, cells_of
-    from fpo_pilot.evaluate.worst import fly_again, read_worst, same_steps, trace
+    from fpo_pilot.evaluate.harness import cells_of
+    from fpo_pilot.evaluate.worst import fly_again, same_steps, trace
     from fpo_pilot.plants.load import load_plant
 
     kept = read_worst(run_dir)
@@ -151,9 +153,9 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
         raise PolicyError(
             f"--replay: found {episode_id!r}, expected one of {known}. They are in {run_dir / 'worst.json'}."
         )
-    record = Evaluation.model_validate_json((run_dir / FILE).read_bytes())
+    record = read_evaluation(run_dir)
     plant = load_plant(Manifest.read(run_dir).plant)
-    spec = load_evaluation_spec(plant.name).model_copy(update={"episodes": record.episodes})
+    spec = record.spec or load_evaluation_spec(plant.name).model_copy(update={"episodes": record.episodes})
     arms = build_arms(plant, load_policies(plant, run_dir, [Path(other) for other in record.comparison]))
     chosen = record.deployment
     sampler = None if chosen is None else read_sampler(chosen.method, chosen.steps)

@@ -9,17 +9,22 @@ from pathlib import Path
 from fpo_pilot.commands.console import note, say, say_json, table
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.atomic import without_nan
-from fpo_pilot.logs.ledger import interrupted, read_ledger
+from fpo_pilot.logs.ledger import FILE as LEDGER
+from fpo_pilot.logs.ledger import interrupted, read_ledger, torn_bytes
 from fpo_pilot.logs.listing import TableFile, table_files
 from fpo_pilot.logs.query import query
 from fpo_pilot.logs.recovery import waiting
 from fpo_pilot.logs.writing import RECOVERY, writing
 
 
-def run_logs(run_dir: Path, *, sql: str | None, limit: int, recover: bool, as_json: bool) -> int:
+def run_logs(
+    run_dir: Path, *, sql: str | None, limit: int, recover: bool, as_json: bool, begin_ledger: bool = False
+) -> int:
     """List the tables of a run, or answer a query; 0."""
     if not run_dir.is_dir():
         raise LogError(f"{run_dir}: found no such folder, expected a run folder. Name one, such as runs/cstr-fpo-0.")
+    if begin_ledger:
+        _begin_ledger(run_dir)
     if recover:
         _recover(run_dir)
     if sql is not None:
@@ -38,11 +43,22 @@ def run_logs(run_dir: Path, *, sql: str | None, limit: int, recover: bool, as_js
     return 0
 
 
+def _begin_ledger(run_dir: Path) -> None:
+    """Begin a ledger in a run that has none, and mark all that is there as recovered."""
+    if (run_dir / LEDGER).exists():
+        raise LogError(
+            f"{run_dir / LEDGER}: found a ledger, expected none: it is never begun again. Run `fpo-pilot verify {run_dir}`."
+        )
+    with writing(run_dir, RECOVERY, (), begin_ledger=True):
+        pass
+    note(f"{run_dir / LEDGER}: begun; all files that were there are marked as recovered")
+
+
 def _recover(run_dir: Path) -> None:
     """Make segments of what waits and close what was interrupted; where there is neither, nothing is written."""
     notes: tuple[str, ...] = ()
-    records, _ = read_ledger(run_dir)
-    if waiting(run_dir) or interrupted(records) is not None:
+    records, problem = read_ledger(run_dir)
+    if waiting(run_dir) or interrupted(records) is not None or (problem is None and torn_bytes(run_dir, records)):
         with writing(run_dir, RECOVERY, ()) as notes:
             pass
     for text in notes or ("nothing to recover",):

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.errors import LogError
-from fpo_pilot.evidence.recompute import recompute_rollouts
+from fpo_pilot.evidence.recompute import recompute_rollouts, recompute_weights
 from fpo_pilot.evidence.recompute_evaluation import recompute_evaluation
+from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.keys import fingerprint, make_key, read_attestation, read_private_key, read_public_key, sign
 from fpo_pilot.logs.ledger import Ledger, files_of
 from fpo_pilot.logs.succession import hand_over, successors
@@ -28,11 +31,10 @@ def run_verify(
     deep: bool,
     as_json: bool,
     handovers: Sequence[Path] = (),
+    allow_unsigned_tail: bool = False,
 ) -> int:
-    """Verify a run; 0 if it is intact, 1 if not."""
-    if handovers and public_key is None:
-        raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
-    keys = () if public_key is None else successors(read_public_key(public_key), handovers)
+    """Verify a run; 0 if it is intact and, where a signature is asked for, signed to its last line, 1 if not."""
+    keys = trusted_keys(public_key, handovers)
     kept = None if checkpoint is None else read_attestation(checkpoint)
     total = float(sum(path.stat().st_size for path in files_of(run_dir))) if run_dir.is_dir() else 1.0
     with progress("verify [bytes]", max(total, 1.0), quiet=as_json) as report:
@@ -40,7 +42,7 @@ def run_verify(
             run_dir, public_keys=keys, checkpoint=kept, deep=deep, progress=lambda done: report(float(done), "")
         )
     if deep and found.intact:  # what was changed has no verdict to recompute
-        found = replace(found, faults=(*recompute_evaluation(run_dir), *recompute_rollouts(run_dir)))
+        found = replace(found, faults=deep_faults(run_dir))
     if as_json:
         say_json(
             {
@@ -48,15 +50,31 @@ def run_verify(
                 "records": found.records,
                 "files": found.files,
                 "bytes": found.size,
+                "recovered": found.recovered,
                 "root": found.root,
                 "signatures": found.signatures,
+                "signed": found.signed,
+                "unsigned": None if found.signed is None else list(found.unsigned),
                 "deep": deep,
                 "faults": [vars(fault) for fault in found.faults],
             }
         )
     else:
         _show(run_dir, found, deep=deep, has_key=bool(keys))
-    return 0 if found.intact else 1
+        _show_tail(found, allowed=allow_unsigned_tail)
+    return 0 if found.intact and (found.whole_is_signed or allow_unsigned_tail) else 1
+
+
+def trusted_keys(public_key: Path | None, handovers: Sequence[Path]) -> tuple[Ed25519PublicKey, ...]:
+    """Return the key that is trusted and those that follow it."""
+    if handovers and public_key is None:
+        raise LogError("--handover: found no --pubkey, expected the key that is trusted. Hand-overs begin with it.")
+    return () if public_key is None else successors(read_public_key(public_key), handovers)
+
+
+def deep_faults(run_dir: Path) -> tuple[Fault, ...]:
+    """Recompute what a run says of itself; return what does not come out as it was written."""
+    return (*recompute_weights(run_dir), *recompute_evaluation(run_dir), *recompute_rollouts(run_dir))
 
 
 def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> None:
@@ -66,9 +84,28 @@ def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> N
     say(
         f"{'NOT INTACT' if found.faults else 'intact'}: {found.files} files, {found.size:,} bytes, {found.records} lines"
     )
+    if found.recovered:
+        say(
+            f"recovered: {found.recovered} lines are of what was found (after a crash, missing, or before the ledger began)"
+        )
     say(f"root: {found.root}")
     signed = f"{found.signatures} by this key" if has_key else "not checked: give --pubkey"
     say(f"signatures: {signed}; pages: {'read' if deep else 'not read: give --deep'}")
+
+
+def _show_tail(found: Verification, *, allowed: bool) -> None:
+    """Say how far the signatures reach, and what came after them."""
+    if found.signed is None:
+        return
+    say(f"signed: first {found.signed} of {found.records} lines")
+    if found.whole_is_signed:
+        return
+    for name in found.unsigned:
+        say(f"not signed: {name}")
+    if not allowed:
+        say(
+            "NOT SIGNED TO THE END: look at these changes, then sign again, or give --allow-unsigned-tail to take them as they are"
+        )
 
 
 def run_sign(run_dir: Path, key: Path, *, as_json: bool) -> int:

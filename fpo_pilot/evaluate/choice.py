@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fpo_pilot.evidence import Interval
+from fpo_pilot.evidence.choice import Scored, best_of
 from fpo_pilot.evidence.evaluation import Choice, ChosenDeployment, Estimate
 
 if TYPE_CHECKING:
     from fpo_pilot.learn.policy import Deployment
-
-TIE = 1e-6
-"""Means that differ by less than this part of their size are equal: then the smaller noise is taken."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,8 @@ def choose(arm: str, tried: Sequence[Tried], *, seed: int) -> ChosenDeployment:
         seed: of the episodes.
     """
     fewest = min(one.violated for one in tried)
-    clean = [one for one in tried if one.violated == fewest]
-    best = max(_mean(one) for one in clean)
-    slack = TIE * max(1.0, abs(best)) if math.isfinite(best) else 0.0
-    equal = [one for one in clean if _mean(one) >= best - slack]
-    chosen = min(equal, key=lambda one: one.deployment.noise_scale).deployment
+    best = best_of([Scored(one.returns.mean, one.violated, one.deployment.noise_scale) for one in tried])
+    chosen = tried[best.index].deployment
     return ChosenDeployment(
         arm=arm,
         label=chosen.label,
@@ -50,7 +44,7 @@ def choose(arm: str, tried: Sequence[Tried], *, seed: int) -> ChosenDeployment:
         candidates=chosen.candidates,
         chosen_from=tuple(_choice(one) for one in tried) if len(tried) > 1 else (),
         seed=seed,
-        reason=_reason(tried, fewest, len(equal)),
+        reason=_reason(tried, fewest, best.equal),
     )
 
 
@@ -73,7 +67,3 @@ def _choice(one: Tried) -> Choice:
         high=estimate.high,
         n=estimate.n,
     )
-
-
-def _mean(one: Tried) -> float:
-    return one.returns.mean if math.isfinite(one.returns.mean) else -math.inf

@@ -23,6 +23,7 @@ from fpo_pilot.learn.metrics import read_rows
 from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.task import GymTask, PlantTask, Task
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.shields import build_stack
@@ -131,7 +132,8 @@ def run_job(job: Job, out: Path, budget: Budget) -> list[dict[str, object]]:
     started = (run_dir / "manifest.json").exists()
     record = Manifest.read(run_dir).training if started else None
     if record is None:
-        train(task, spec, run_dir, seed=job.seed, resume=started)
+        with writing(run_dir, "train", TRAINING, begin_ledger=started):  # an earlier release left none here
+            train(task, spec, run_dir, seed=job.seed, resume=started)
         record = Manifest.read(run_dir).training
     if record is None:
         raise TrainingError(f"{run_dir}: found a run without a training record, expected a finished one. Run it again.")

@@ -22,6 +22,9 @@ from fpo_pilot.evaluate.store import CellStore, CellTables
 from fpo_pilot.evaluate.worst import keep_worst
 from fpo_pilot.evidence import Interval, bootstrap_interval, clopper_pearson_upper
 from fpo_pilot.evidence.evaluation import (
+    CHECKPOINT,
+    EVALUATION_SPEC,
+    FILE,
     Candidate,
     ChosenDeployment,
     Estimate,
@@ -35,7 +38,9 @@ from fpo_pilot.evidence.evaluation import (
 from fpo_pilot.evidence.interval import Floats
 from fpo_pilot.evidence.verdict import Pair, judge, no_verdict, only_episode
 from fpo_pilot.logs import write_json_atomic
+from fpo_pilot.logs.ledger import file_hash
 from fpo_pilot.logs.schema import goal_verbs
+from fpo_pilot.specs import spec_hash
 
 if TYPE_CHECKING:
     from fpo_pilot.learn.policy import Deployment
@@ -46,7 +51,7 @@ CHOICE_SEED_OFFSET = 1_000_003
 """The deployment is chosen on other episodes than those that are reported: the best of several flatters itself."""
 SMALL_BATCH = 1_024
 """Episodes up to which more than one thread does not pay."""
-FILE = "evaluation.json"
+CHECKPOINT_FILE = "checkpoints/best.safetensors"
 
 Progress = Callable[[float, str], None]
 Runner = Callable[[Sequence[int]], Iterable[tuple[int, str, CellTables | None]]]
@@ -155,6 +160,7 @@ class _Run:
         sampler: Sampler | None,
     ) -> None:
         self.plant, self.arms, self.spec, self.seed, self.progress = plant, arms, spec, seed, progress
+        self.run_dir = run_dir
         self.bench = Bench(plant)
         self.store = CellStore(run_dir, self.bench.step_schema)
         self.shields = shields_of(plant)
@@ -192,9 +198,19 @@ class _Run:
             deployment=candidate,
             deployments=chosen,
             skipped=tuple(self.skipped),
-            hashes={**self.bench.hashes, **{arm.name: arm.fingerprint for arm in self.arms if arm.policy is not None}},
+            hashes=self._hashes(),
             comparison=comparison,
+            spec=self.spec,
         )
+
+    def _hashes(self) -> dict[str, str | None]:
+        """Return the hashes of specs, code, and weights: those of each arm, and the file that the candidate's lie in."""
+        weights = self.run_dir / CHECKPOINT_FILE
+        found = {**self.bench.hashes, **{arm.name: arm.fingerprint for arm in self.arms if arm.policy is not None}}
+        found[EVALUATION_SPEC] = spec_hash(self.spec)
+        if weights.exists():
+            found[CHECKPOINT] = file_hash(weights)[0]
+        return found
 
     def run_ahead(self, runner: Runner) -> None:
         """Let workers run what is missing; what they leave is taken over as that of an earlier call is."""

@@ -8,43 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.store import CellTables
 from fpo_pilot.evidence.evaluation import ChosenDeployment
+from fpo_pilot.evidence.worst import FILE, STEPS, Worst, WorstOf, worst_of
 from fpo_pilot.logs import write_json_atomic
 from fpo_pilot.logs.tables import read_parquet, write_table_atomic
-
-FILE, STEPS = "worst.json", "worst.parquet"
-KEPT = 10
-
-
-class Worst(BaseModel):
-    """One of the worst episodes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    """By which it is flown again."""
-    cell: str
-    episode: int
-    arm: str
-    mode: str
-    scenario: str
-    returned: float
-    steps: int
-    violations_hard: int
-    end_reason: str | None
-
-
-class WorstOf(BaseModel):
-    """All that were kept, the worst first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    episodes: tuple[Worst, ...]
 
 
 def keep_worst(
@@ -55,17 +26,14 @@ def keep_worst(
     An episode whose steps were not logged is run again, with its whole cell: the seeds are the cell's.
     """
     own = {bench.key(cell): (cell, tables) for cell, tables in reported if _is_candidate(cell, chosen)}
-    kept = sorted(
-        (one for _, tables in own.values() for one in _episodes(tables)),
-        key=lambda one: (-one.violations_hard, one.returned, one.cell, one.episode),
-    )[:KEPT]
+    kept = worst_of(tables.episodes for _, tables in own.values())
     before = _kept_before(run_dir, bench.step_schema)
     traces = []
     for key in dict.fromkeys(one.cell for one in kept):
         wanted = [one for one in kept if one.cell == key]
         traces += _traces(bench, *own[key], wanted, before)
     write_table_atomic(run_dir / STEPS, pa.concat_tables(traces) if traces else bench.step_schema.empty_table())
-    write_json_atomic(run_dir / FILE, WorstOf(episodes=tuple(kept)).model_dump(mode="json"))
+    write_json_atomic(run_dir / FILE, WorstOf(episodes=kept).model_dump(mode="json"))
 
 
 def _traces(bench: Bench, cell: Cell, tables: CellTables, wanted: Sequence[Worst], before: pa.Table) -> list[pa.Table]:
@@ -102,18 +70,6 @@ def _kept_before(run_dir: Path, schema: pa.Schema) -> pa.Table:
     return steps if steps.schema.equals(schema) else schema.empty_table()
 
 
-def read_worst(run_dir: Path) -> WorstOf:
-    """Read what was kept.
-
-    Raises:
-        LogError: the run has none.
-    """
-    path = run_dir / FILE
-    if not path.exists():
-        raise LogError(f"{path}: found nothing, expected the worst episodes. Run `fpo-pilot evaluate {run_dir}` first.")
-    return WorstOf.model_validate_json(path.read_bytes())
-
-
 def trace(run_dir: Path, worst: Worst) -> pa.Table:
     """Return the steps of a kept episode, as they were written."""
     return _episode(read_parquet(run_dir / STEPS), worst)
@@ -143,21 +99,3 @@ def _same(first: pa.Array, second: pa.Array) -> bool:
 def _is_candidate(cell: Cell, chosen: ChosenDeployment | None) -> bool:
     shielded = cell.shield or cell.arm.kind != "policy"
     return chosen is not None and shielded and (cell.arm.name, cell.mode) == (chosen.arm, chosen.label)
-
-
-def _episodes(tables: CellTables) -> list[Worst]:
-    return [
-        Worst(
-            id=f"{row['cell'][:12]}-{row['episode_id']}",
-            cell=row["cell"],
-            episode=row["episode_id"],
-            arm=row["arm"],
-            mode=row["mode"],
-            scenario=row["scenario"],
-            returned=row["return"],
-            steps=row["steps"],
-            violations_hard=row["violations_hard"],
-            end_reason=row["end_reason"],
-        )
-        for row in tables.episodes.to_pylist()
-    ]

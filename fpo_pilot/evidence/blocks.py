@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
+from typing import Any
 
 import pyarrow as pa
 
 from fpo_pilot.evidence.gates import GateResult, non_inferiority_gate, rate_gate
+from fpo_pilot.evidence.statistics import bootstrap_interval
 from fpo_pilot.specs.safety import RateGate, Stage
 
 EVENTS = {
@@ -100,3 +102,20 @@ def pair_differences(blocks: Sequence[Block]) -> list[float]:
         if block.pair is not None:
             returns.setdefault(block.pair, {})[block.arm] = block.returned
     return [both["policy"] - both["incumbent"] for both in returns.values() if len(both) == 2]
+
+
+def key_figures(blocks: Sequence[Block]) -> dict[str, dict[str, Any] | None]:
+    """Return of each arm, and the difference over switchback pairs, with 95 % bootstrap intervals over blocks.
+
+    None where there are fewer than two values.
+    """
+    values = {arm: [block.returned for block in blocks if block.arm == arm] for arm in ("incumbent", "policy")}
+    values["difference"] = pair_differences(blocks)
+    return {name: _interval(row) for name, row in values.items()}
+
+
+def _interval(values: Sequence[float]) -> dict[str, Any] | None:
+    if len(values) < 2:
+        return None
+    found = bootstrap_interval(values)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}

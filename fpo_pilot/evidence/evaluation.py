@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
+from fpo_pilot.errors import LogError
 from fpo_pilot.evidence.interval import Interval
+from fpo_pilot.specs.evaluation import EvaluationSpec
+
+FILE = "evaluation.json"
+EVALUATION_SPEC, CHECKPOINT = "evaluation", "checkpoint"
+"""Keys of ``hashes``: of the evaluation spec as it was used, and the file of the candidate's weights."""
 
 Result = Literal["pass", "fail", "inconclusive"]
 
@@ -172,3 +187,21 @@ class Evaluation(Record):
     trajectories: str = "steps/stage=offline"
     comparison: tuple[str, ...] = ()
     """Run folders of the policies that were compared with."""
+    spec: EvaluationSpec | None = None
+    """The evaluation spec as it was used; its hash is ``hashes["evaluation"]``. None in those of an earlier release."""
+
+
+def read_evaluation(run_dir: Path) -> Evaluation:
+    """Read the evaluation of a run.
+
+    Raises:
+        LogError: there is none, or it is damaged.
+    """
+    path = run_dir / FILE
+    try:
+        return Evaluation.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as problem:
+        raise LogError(
+            f"{path}: found no evaluation that can be read ({str(problem).splitlines()[0]}), expected one of this release. "
+            f"Restore it from a copy, or run `fpo-pilot evaluate {run_dir}` again."
+        ) from problem

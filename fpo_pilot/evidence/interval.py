@@ -54,3 +54,10 @@ def as_values(values: Sequence[float] | Floats, name: str = "values") -> Floats:
 def no_interval(n: int, note: str) -> Interval:
     """Return the interval that is none: every number is NaN, and ``note`` says why."""
     return Interval(mean=math.nan, low=math.nan, high=math.nan, n=n, degenerate=True, note=note)
+
+
+def same(first: float | None, second: float | None) -> bool:
+    """Tell whether two numbers, computed from the same data, are one; None is a number that does not exist."""
+    if first is None or second is None:
+        return first is second
+    return math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.atomic import write_json_atomic
-from fpo_pilot.logs.ledger import ATTESTATIONS, Record, canonical, root_of
+from fpo_pilot.logs.ledger import ATTESTATIONS, SIGNATURE, Record, canonical, root_of
 
 SHORTEST_PASSPHRASE = 12
 
@@ -138,14 +138,15 @@ def sign(run_dir: Path, records: tuple[Record, ...], key: Ed25519PrivateKey) -> 
     )
     signature = base64.b64encode(key.sign(statement.message())).decode()
     signed = statement.model_copy(update={"signature": signature})
-    number = len(attestations(run_dir))
+    number = 1 + max((int(path.stem) for path in attestations(run_dir)), default=-1)
     write_json_atomic(run_dir / ATTESTATIONS / f"{number:04d}.json", signed.model_dump())
     return signed
 
 
 def attestations(run_dir: Path) -> list[Path]:
     """List the signatures of a run, oldest first."""
-    return sorted((run_dir / ATTESTATIONS).glob("*.json"))
+    found = (path for path in (run_dir / ATTESTATIONS).glob("*.json") if SIGNATURE.fullmatch(path.name))
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def read_attestation(path: Path) -> Attestation:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -22,15 +23,24 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.atomic import TEMPORARY
 from fpo_pilot.logs.merkle import leaf_hash, tree_root
+from fpo_pilot.logs.wal import FOLDER as WAL_FOLDER
+from fpo_pilot.logs.wal import LOCK as WAL_LOCK
 
 FILE = "ledger.jsonl"
 ATTESTATIONS = "attestations"
+SIGNATURE = re.compile(r"[0-9]{4,}\.json")
+"""Name of a signature in that folder."""
+LOCK = "writing.lock.tmp"
+"""Of the command that writes into a run; its name keeps it out of the ledger."""
 START = "0" * 64
 """What the first line names as the hash before it."""
 
-Kind = Literal["segment", "manifest", "metrics", "checkpoint", "table", "document", "report", "begin", "end", "gone"]
+Kind = Literal[
+    "segment", "manifest", "metrics", "checkpoint", "events", "table", "document", "report", "begin", "end", "gone"
+]
 """What a line is of: a file, the begin or end of a command that writes, or a file that such a command took away."""
 COMMAND = ("begin", "end")
+EVENTS = "events.parquet"
 REPORTING = "report"
 """Name of the command that writes the reports."""
 _Digest = Field(pattern="^[0-9a-f]{64}$")
@@ -54,8 +64,10 @@ class Record(BaseModel):
     rows: int | None = None
     seq_first: int | None = None
     seq_last: int | None = None
+    counts: dict[str, int] | None = None
+    """Of the events of a roll-out: how many of each kind, such as gate, transition and guard."""
     recovered: bool = False
-    """Whether the file was found without a line, as after a crash."""
+    """Whether the file was found without a line, as after a crash, or missing though no command took it away."""
     prev: str = _Digest
     hash: str = _Digest
 
@@ -154,11 +166,16 @@ class Ledger:
                 f"Restore it from a copy; `fpo-pilot verify {run_dir}` says more."
             )
         self.records = list(records)
-        self._cut_torn_line()
+        self.cut = torn_bytes(run_dir, records)
+        """Bytes of a last line without its end, which were taken away: what follows must begin on a line of its own."""
+        if self.cut:
+            self._cut_torn_line()
 
-    def begin(self, command: str, covers: Sequence[str]) -> None:
+    def begin(self, command: str, covers: Sequence[str]) -> Record:
         """Enter that ``command`` begins to write what ``covers`` matches."""
-        self._write([self._record({"kind": "begin", "path": command, "covers": tuple(covers)})])
+        record = self._record({"kind": "begin", "path": command, "covers": tuple(covers)})
+        self._write([record])
+        return record
 
     def end(self, command: str, covers: Sequence[str], *, recovered: bool = False) -> None:
         """Enter what ``command`` wrote and took away, and that it came to its end."""
@@ -167,6 +184,10 @@ class Ledger:
         new = [self._record({"kind": "gone", "path": name}) for name in sorted(lost)]
         new += self._changed((path for name, path in found.items() if is_covered(name, covers)), recovered=recovered)
         self._write([*new, self._record({"kind": "end", "path": command, "covers": tuple(covers)})])
+
+    def lose(self, names: Iterable[str]) -> None:
+        """Enter that files are missing which no command took away."""
+        self._write([self._record({"kind": "gone", "path": name, "recovered": True}) for name in sorted(names)])
 
     def enter(self, paths: Iterable[Path], *, recovered: bool = False) -> list[Record]:
         """Enter files as they are now, in the order of their paths; those that are as already recorded are passed over.
@@ -220,27 +241,46 @@ class Ledger:
         return record
 
     def _cut_torn_line(self) -> None:
-        """Take away a last line without its end: what follows must begin on a line of its own."""
-        if not self.path.exists():
-            return
-        whole = sum(len(record.line()) + 1 for record in self.records)
-        if self.path.stat().st_size > whole:
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-                file.flush()
-                os.fsync(file.fileno())
+        with self.path.open("r+b") as file:
+            file.truncate(self.path.stat().st_size - self.cut)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def files_of(run_dir: Path) -> list[Path]:
-    """List all files of a run that the ledger must know: all but itself, signatures over it, and leftovers of a crash."""
+    """List all files of a run that the ledger must know: all but itself, signatures over it, and temporary files."""
     return sorted(
         path
         for path in run_dir.rglob("*")
-        if path.is_file()
-        and path.name != FILE
-        and path.relative_to(run_dir).parts[0] != ATTESTATIONS
-        and not path.name.endswith(TEMPORARY)
+        if path.is_file() and not _is_apart(path.relative_to(run_dir)) and not path.name.endswith(TEMPORARY)
     )
+
+
+def leftovers(run_dir: Path) -> list[Path]:
+    """List what no command leaves when it comes to its end: temporary files that are no lock, and links that lead to no file."""
+    return sorted(
+        path
+        for path in run_dir.rglob("*")
+        if (path.name.endswith(TEMPORARY) and path.is_file() and not _is_lock(path.relative_to(run_dir)))
+        or (path.is_symlink() and not path.is_file())
+    )
+
+
+def torn_bytes(run_dir: Path, records: Sequence[Record]) -> int:
+    """Return how many bytes lie behind the last whole line of a ledger that is sound."""
+    path = run_dir / FILE
+    whole = sum(len(record.line()) + 1 for record in records)
+    return path.stat().st_size - whole if path.exists() else 0
+
+
+def _is_apart(path: Path) -> bool:
+    """Tell whether a path in a run is the ledger itself, or a signature over it: by its exact place, not by its name."""
+    in_attestations = path.parts[:-1] == (ATTESTATIONS,)
+    return path.parts == (FILE,) or (in_attestations and SIGNATURE.fullmatch(path.name) is not None)
+
+
+def _is_lock(path: Path) -> bool:
+    return path.parts == (LOCK,) or path.parts[-2:] == (WAL_FOLDER, WAL_LOCK)
 
 
 def file_hash(path: Path) -> tuple[str, int]:
@@ -257,7 +297,7 @@ def kind_of(name: str) -> Kind:
         return "segment"
     if first == "checkpoints":
         return "checkpoint"
-    by_name: dict[str, Kind] = {"manifest.json": "manifest", "metrics.parquet": "metrics"}
+    by_name: dict[str, Kind] = {"manifest.json": "manifest", "metrics.parquet": "metrics", EVENTS: "events"}
     if last in by_name:
         return by_name[last]
     if last.startswith("report."):
@@ -265,8 +305,8 @@ def kind_of(name: str) -> Kind:
     return "table" if last.endswith(".parquet") else "document"
 
 
-def _rows(path: Path) -> dict[str, int]:
-    """Return rows and sequence numbers of a Parquet file that can be read; nothing of any other."""
+def _rows(path: Path) -> dict[str, Any]:
+    """Return rows, sequence numbers and counts of a Parquet file that can be read; nothing of any other."""
     if path.suffix != ".parquet":
         return {}
     import pyarrow as pa
@@ -274,10 +314,15 @@ def _rows(path: Path) -> dict[str, int]:
 
     try:
         metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+        kinds = (
+            pq.read_table(path, columns=["kind"], partitioning=None)["kind"].to_pylist() if path.name == EVENTS else []
+        )
+    except (OSError, pa.ArrowException, KeyError):
         return {}
     plain = metadata.metadata or {}
-    rows = {"rows": metadata.num_rows}
+    rows: dict[str, Any] = {"rows": metadata.num_rows}
+    if path.name == EVENTS:
+        rows["counts"] = {kind: kinds.count(kind) for kind in sorted({str(one) for one in kinds})}
     if b"seq_first" in plain:
         rows |= {"seq_first": int(plain[b"seq_first"]), "seq_last": int(plain[b"seq_last"])}
     return rows

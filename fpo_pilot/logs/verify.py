@@ -12,23 +12,25 @@ import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.logs.keys import Attestation, attestations, read_attestation, signed_by
-from fpo_pilot.logs.ledger import FILE, Record, current, file_hash, files_of, interrupted, read_ledger, root_of
-from fpo_pilot.logs.recovery import read_wal
-from fpo_pilot.logs.wal import ENDING, FOLDER
+from fpo_pilot.logs.fault import Fault
+from fpo_pilot.logs.keys import Attestation
+from fpo_pilot.logs.ledger import (
+    FILE,
+    Record,
+    current,
+    file_hash,
+    files_of,
+    interrupted,
+    leftovers,
+    read_ledger,
+    root_of,
+    torn_bytes,
+)
+from fpo_pilot.logs.recovery import DAMAGED, read_wal
+from fpo_pilot.logs.signatures import check_signatures
+from fpo_pilot.logs.wal import FOLDER, is_wal
 
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is not as it was recorded."""
-
-    where: str
-    """A path in the run folder, or a line of the ledger."""
-    found: str
-    expected: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: found {self.found}, expected {self.expected}"
+_LEFT = "a temporary file, or a link to no file, that no command at its end leaves"
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,21 @@ class Verification:
     signatures: int
     """That hold for the key that was given."""
     faults: tuple[Fault, ...]
+    recovered: int = 0
+    """Lines that were entered for what was found, not for what a command did: after a crash, or where a ledger was begun late."""
+    signed: int | None = None
+    """Lines that are signed; None if neither a key nor a checkpoint was given."""
+    unsigned: tuple[str, ...] = ()
+    """Files that were recorded, changed or taken away after the last signed line."""
+
+    @property
+    def whole_is_signed(self) -> bool:
+        """Whether no line came after the last signed one; True where nobody asked."""
+        return self.signed is None or self.signed == self.records
 
     @property
     def intact(self) -> bool:
-        """Whether nothing was found."""
+        """Whether nothing was found. Lines after the last signed one are told apart: :attr:`whole_is_signed`."""
         return not self.faults
 
 
@@ -81,8 +94,10 @@ def verify_run(
     present = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
     for name, path in present.items():
         record = known.get(name)
-        if path.name.endswith(ENDING) and path.parent.name == FOLDER:
+        if is_wal(path):
             faults.append(_wal_fault(name, path))
+        elif path.name.endswith(DAMAGED) and path.parent.name == FOLDER:
+            faults.append(Fault(name, "a damaged write-ahead log: rows of it may be lost", "a step log without a hole"))
         if record is None:
             faults.append(
                 Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
@@ -99,11 +114,29 @@ def verify_run(
             progress(read)
     faults += [Fault(name, "no file", "the one in the ledger") for name in known if name not in present]
     faults += _sequence_faults(known.values())
+    faults += [
+        Fault(path.relative_to(run_dir).as_posix(), _LEFT, "none: delete it, or run the killed command again")
+        for path in leftovers(run_dir)
+    ]
+    torn = torn_bytes(run_dir, records) if problem is None else 0
+    if torn:
+        expected = "none: the next command, or `fpo-pilot logs RUN --recover`, cuts what a crash left"
+        faults.append(Fault(f"{FILE}:{len(records) + 1}", f"{torn} bytes without an end of line", expected))
     half = interrupted(records)
     if half is not None:
         faults.append(Fault(f"{FILE}:{half.i + 1}", f"no end of `{half.path}`", "one: run the command again"))
-    signatures, signed = _signature_faults(run_dir, records, public_keys, checkpoint)
-    return Verification(len(records), len(present), read, root_of(records), signatures, (*faults, *signed))
+    signed = check_signatures(run_dir, records, public_keys, checkpoint)
+    return Verification(
+        records=len(records),
+        files=len(present),
+        size=read,
+        root=root_of(records),
+        signatures=signed.good,
+        faults=(*faults, *signed.faults),
+        recovered=sum(record.recovered for record in records),
+        signed=signed.lines,
+        unsigned=signed.tail,
+    )
 
 
 def _ledger_fault(problem: str) -> Fault:
@@ -162,42 +195,3 @@ def _sequence_faults(records: Iterable[Record]) -> list[Fault]:
                 faults.append(Fault(record.path, f"seq from {record.seq_first}", f"from {expected}: rows are missing"))
             expected = (record.seq_last or 0) + 1
     return faults
-
-
-def _signature_faults(
-    run_dir: Path, records: tuple[Record, ...], keys: Sequence[Ed25519PublicKey], checkpoint: Attestation | None
-) -> tuple[int, list[Fault]]:
-    """Check each signature beside the ledger, and the one that was kept elsewhere."""
-    faults: list[Fault] = []
-    good = 0
-    paths = attestations(run_dir)
-    for path in paths:
-        where = path.relative_to(run_dir).as_posix()
-        try:
-            statement = read_attestation(path)
-        except LogError:
-            faults.append(Fault(where, "no signature that can be read", "one as it was written"))
-            continue
-        trouble = _statement_trouble(statement, records)
-        if trouble:
-            faults.append(Fault(where, trouble, "the root that was signed"))
-        elif keys and not any(signed_by(statement, key) for key in keys):
-            faults.append(Fault(where, f"a signature that is not by key {statement.key[:16]}… as given", "its own"))
-        elif keys:
-            good += 1
-    if keys and not paths:
-        faults.append(Fault("attestations", "no signature", "one by the key that was given"))
-    if checkpoint is not None:
-        trouble = _statement_trouble(checkpoint, records)
-        if trouble:
-            faults.append(Fault(FILE, trouble, "the history that the checkpoint signed"))
-        if keys and not any(signed_by(checkpoint, key) for key in keys):
-            faults.append(Fault("checkpoint", "a signature that is not by the key given", "its own"))
-    return good, faults
-
-
-def _statement_trouble(statement: Attestation, records: tuple[Record, ...]) -> str:
-    if statement.size > len(records):
-        return f"{len(records)} lines where {statement.size} were signed"
-    root = root_of(records[: statement.size])
-    return "" if root == statement.root else f"root {root[:16]}… over the first {statement.size} lines"

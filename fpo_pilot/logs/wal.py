@@ -47,6 +47,11 @@ def wal_files(run_dir: Path) -> tuple[Path, ...]:
     return tuple(sorted((run_dir / FOLDER).glob(f"*{ENDING}")))
 
 
+def is_wal(path: Path) -> bool:
+    """Tell whether a file is a write-ahead log, by its place."""
+    return path.name.endswith(ENDING) and path.parent.name == FOLDER
+
+
 @dataclass
 class _State:
     """What the writer and the thread that forces to the disk share."""

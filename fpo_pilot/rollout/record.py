@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.evaluate.episodes import end_reasons
-from fpo_pilot.evidence import GateResult, bootstrap_interval
-from fpo_pilot.evidence.blocks import Block, blocks_table, pair_differences
+from fpo_pilot.evidence import GateResult
+from fpo_pilot.evidence.blocks import Block, blocks_table, key_figures
 from fpo_pilot.logs.atomic import write_json_atomic
 from fpo_pilot.logs.recovery import recover
 from fpo_pilot.logs.schema import step_schema
@@ -24,6 +24,7 @@ from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.rollout.cycle import Cycle
 from fpo_pilot.rollout.machine import Transition
+from fpo_pilot.specs import spec_hash
 
 STAGES = ("shadow", "bounded", "full", "hold", "rolled_back")
 FILES = ("rollout.json", "events.parquet", "blocks.parquet")
@@ -189,11 +190,19 @@ class Recorder:
                 if event["kind"] == "guard"
             ],
             "blocks": stages,
-            "kpi": {stage: _kpi([b for b in self.blocks if b.stage == stage]) for stage in stages},
+            "kpi": {stage: key_figures([b for b in self.blocks if b.stage == stage]) for stage in stages},
             "hashes": self.hashes,
+            "safety_spec": self._safety_spec(),
         }
         write_json_atomic(self.run_dir / "rollout.json", document)
         return document
+
+    def _safety_spec(self) -> dict[str, Any] | None:
+        """Return the spec that the hash names: whoever recomputes the gates of an earlier roll-out needs it."""
+        spec = self.plant.safety
+        if spec is None or spec_hash(spec) != self.hashes.get("safety"):
+            return None
+        return spec.model_dump(mode="json", by_alias=True)
 
     def _event(
         self,
@@ -258,17 +267,3 @@ class Recorder:
 
 def _counts(stages: Sequence[str]) -> dict[str, int]:
     return {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
-
-
-def _kpi(blocks: Sequence[Block]) -> dict[str, Any]:
-    """Return of each arm, and the difference over switchback pairs, with 95 % bootstrap intervals over blocks."""
-    values = {arm: [b.returned for b in blocks if b.arm == arm] for arm in ("incumbent", "policy")}
-    values["difference"] = pair_differences(blocks)
-    return {name: _interval(row) for name, row in values.items()}
-
-
-def _interval(values: Sequence[float]) -> dict[str, Any] | None:
-    if len(values) < 2:
-        return None
-    found = bootstrap_interval(values)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}

@@ -68,3 +68,20 @@ def test_a_signature_is_of_one_root_by_one_key(tmp_path) -> None:
     assert not signed_by(statement, theirs)
     assert not signed_by(statement.model_copy(update={"size": 2}), ours)
     assert not signed_by(statement.model_copy(update={"signature": "%%%"}), ours)
+
+
+def test_a_signature_is_never_overwritten(tmp_path) -> None:
+    make_key(tmp_path / "key", WORDS)
+    key = read_private_key(tmp_path / "key", WORDS)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}", "utf-8")
+    ledger = Ledger(tmp_path / "run")
+    ledger.enter(files_of(tmp_path / "run"))
+    for _ in range(3):
+        sign(tmp_path / "run", tuple(ledger.records), key)
+    first = attestations(tmp_path / "run")[0]
+    first.unlink()
+    kept = {path.name: path.read_bytes() for path in attestations(tmp_path / "run")}
+    sign(tmp_path / "run", tuple(ledger.records), key)
+    assert [path.name for path in attestations(tmp_path / "run")] == ["0001.json", "0002.json", "0003.json"]
+    assert all((tmp_path / "run" / "attestations" / name).read_bytes() == kept[name] for name in kept)

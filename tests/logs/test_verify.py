@@ -108,13 +108,34 @@ def test_a_history_made_anew_does_not_match_what_was_signed(run, tmp_path) -> No
     assert verify_run(run, public_keys=(key,), checkpoint=kept).signatures == 1
     (run / "manifest.json").write_text('{"a": 2}', "utf-8")
     Ledger(run).enter([run / "manifest.json"])
-    assert verify_run(run, public_keys=(key,), checkpoint=kept).intact  # it grew out of what was signed
+    grown = verify_run(run, public_keys=(key,), checkpoint=kept)
+    assert (grown.intact, grown.whole_is_signed) == (True, False)  # it grew out of what was signed
     (run / FILE).unlink()
     Ledger(run).enter(files_of(run))
     assert places(run) == ["attestations/0000.json"]
     shutil.rmtree(run / "attestations")
     assert places(run, checkpoint=kept) == [FILE]
     assert places(run, public_keys=(key,)) == ["attestations"]
+
+
+@pytest.mark.parametrize("asked", ["key", "checkpoint"])
+def test_what_came_after_the_last_signature_is_told_by_name(run, tmp_path, asked) -> None:
+    make_key(tmp_path / "key", WORDS)
+    private = read_private_key(tmp_path / "key", WORDS)
+    kept = sign(run, tuple(Ledger(run).records), private)
+    options = {"public_keys": (read_public_key(tmp_path / "key.pub"),)} if asked == "key" else {"checkpoint": kept}
+    found = verify_run(run, **options)
+    assert (found.signed, found.records, found.unsigned, found.whole_is_signed) == (5, 5, (), True)
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"other weights")
+    (run / "evil.json").write_text("{}", "utf-8")
+    Ledger(run).enter(files_of(run))
+    found = verify_run(run, **options)
+    assert (found.signed, found.records, found.whole_is_signed) == (5, 7, False)
+    assert found.unsigned == ("checkpoints/best.safetensors", "evil.json")
+    newer = sign(run, tuple(Ledger(run).records), private)
+    found = verify_run(run, **(options if asked == "key" else {"checkpoint": newer}))
+    assert (found.signed, found.unsigned, found.whole_is_signed) == (7, (), True)
+    assert verify_run(run).signed is None  # nobody asked
 
 
 def test_another_key_is_told(run, tmp_path) -> None:
