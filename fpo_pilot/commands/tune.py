@@ -35,6 +35,7 @@ OWN: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "entropy_coefficient": (0.0, 0.003, 0.01),
         "initial_std": (0.3, 0.5, 1.0),
     },
+    "flow_q": {"matching": (0.1, 0.3, 1.0), "exploration": (0.0, 0.1, 0.2), "n_step": (1, 3, 5)},
 }
 """Three settings of its own for each algorithm, so that none is searched more widely than another."""
 
