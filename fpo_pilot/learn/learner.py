@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Learner(Protocol):
         """Set the learning rate."""
 
     def learn(
-        self, rollout: Rollout, generator: torch.Generator, *, policy_frozen: bool, exact: bool
+        self, rollout: Rollout, generator: torch.Generator | None, *, policy_frozen: bool, exact: bool
     ) -> dict[str, Tensor]:
         """Learn from what was just collected.
 
@@ -83,7 +83,7 @@ def build_learner(
 ) -> Learner:
     """Make what learns by ``spec``; ``generator`` draws the initial weights of its critics."""
     if isinstance(spec, FlowQSpec):
-        assert isinstance(policy, FlowPolicy)  # that is what build_policy makes of it
+        flow = cast(FlowPolicy, policy)  # that is what build_policy makes of it
         sizes = (observation_size, action_size)
-        return ReplayLearner(policy, spec, *sizes, generator=generator, mirror=mirror, device=device)
+        return ReplayLearner(flow, spec, *sizes, generator=generator, mirror=mirror, device=device)
     return OnPolicyLearner(policy, spec, observation_size, generator=generator, mirror=mirror, device=device)

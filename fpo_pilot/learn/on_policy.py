@@ -85,7 +85,7 @@ class OnPolicyLearner:
         self.optimiser.set_rate(rate)
 
     def learn(
-        self, rollout: Rollout, generator: torch.Generator, *, policy_frozen: bool, exact: bool
+        self, rollout: Rollout, generator: torch.Generator | None, *, policy_frozen: bool, exact: bool
     ) -> dict[str, Tensor]:
         """Learn from ``rollout``; return figures, scalars on the device. See :class:`fpo_pilot.learn.learner.Learner`."""
         price = None if self.multiplier is None else self.multiplier.move(rollout.cost.mean())

@@ -241,7 +241,7 @@ class FlowQSpec(Common):
     """Of the members of the ensemble, in the target of Q."""
     target_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
     """τ: how far the target networks follow in each gradient step (Polyak)."""
-    matching: NonNegative = 0.3
+    matching: NonNegative = 0.01
     """λ: weight of the flow-matching loss against Q, which is divided by its own size."""
     q_scale: Literal["size", "spread"] = "spread"
     """By what Q is divided: the mean of |Q| over the minibatch, or the running standard deviation of its targets."""
