@@ -43,11 +43,17 @@ class Learner(Protocol):
     def begin_as_incumbent(self, loop: Interaction, settings: Cloning, generator: torch.Generator) -> None:
         """Fit the policy to demonstrations of the incumbent, and what values it."""
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate."""
+    def set_rate(self, rate: float, *, policy: float) -> None:
+        """Set the learning rate of what values the policy, and that of the policy."""
 
     def learn(
-        self, rollout: Rollout, generator: torch.Generator | None, *, policy_frozen: bool, exact: bool
+        self,
+        rollout: Rollout,
+        generator: torch.Generator | None,
+        *,
+        policy_frozen: bool,
+        statistics_frozen: bool,
+        exact: bool,
     ) -> dict[str, Tensor]:
         """Learn from what was just collected.
 
@@ -55,6 +61,7 @@ class Learner(Protocol):
             rollout: by :attr:`acting`.
             generator: of minibatches and noise.
             policy_frozen: only what values the policy learns; the policy stays as it is to the bit.
+            statistics_frozen: those of the observations stay as well: with others the same weights are another policy.
             exact: also measure what is too slow for every update.
 
         Returns:

@@ -80,12 +80,18 @@ class OnPolicyLearner:
         """Fit policy and critic to demonstrations of the incumbent."""
         begin_as_incumbent(loop, self.policy, self.critic, self.optimiser, self.spec, settings, generator)
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate."""
-        self.optimiser.set_rate(rate)
+    def set_rate(self, rate: float, *, policy: float) -> None:
+        """Set the learning rate of the critics, and that of the policy."""
+        self.optimiser.set_rate(rate, first=policy)
 
     def learn(
-        self, rollout: Rollout, generator: torch.Generator | None, *, policy_frozen: bool, exact: bool
+        self,
+        rollout: Rollout,
+        generator: torch.Generator | None,
+        *,
+        policy_frozen: bool,
+        statistics_frozen: bool,
+        exact: bool,
     ) -> dict[str, Tensor]:
         """Learn from ``rollout``; return figures, scalars on the device. See :class:`fpo_pilot.learn.learner.Learner`."""
         price = None if self.multiplier is None else self.multiplier.move(rollout.cost.mean())
@@ -109,7 +115,7 @@ class OnPolicyLearner:
             cost_critic=self.cost_critic,
             policy_frozen=policy_frozen,
         )
-        if not policy_frozen:  # other statistics would be another policy
+        if not statistics_frozen:  # others would make another policy of the same weights
             self.policy.normaliser.merge(rollout.obs)
         figures = diagnostics | rollout_figures(rollout, targets)
         figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)

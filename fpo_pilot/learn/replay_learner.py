@@ -145,13 +145,19 @@ class ReplayLearner:
                 self._teach_q(self.buffer.draw(minibatch, generator), generator)
         self.critic_optimiser.forget()
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate of both."""
-        self.actor_optimiser.set_rate(rate)
+    def set_rate(self, rate: float, *, policy: float) -> None:
+        """Set the learning rate of Q, and that of the policy."""
+        self.actor_optimiser.set_rate(policy)
         self.critic_optimiser.set_rate(rate)
 
     def learn(
-        self, rollout: Rollout, generator: torch.Generator | None, *, policy_frozen: bool, exact: bool
+        self,
+        rollout: Rollout,
+        generator: torch.Generator | None,
+        *,
+        policy_frozen: bool,
+        statistics_frozen: bool,
+        exact: bool,
     ) -> dict[str, Tensor]:
         """Take ``rollout`` into the buffer and learn from that; see :class:`fpo_pilot.learn.learner.Learner`."""
         self._remember(rollout, rollout.action)
@@ -165,7 +171,7 @@ class ReplayLearner:
             norm = torch.full_like(value_loss, 0.0) if policy_frozen else self.actor_optimiser.step(loss)[0]
             records.append(torch.stack((loss.detach(), value_loss, matching, norm)))
         means = torch.stack(records).mean(dim=0).unbind(0)
-        if not policy_frozen:  # other statistics would be another policy
+        if not statistics_frozen:  # others would make another policy of the same weights
             self.policy.normaliser.merge(rollout.obs)
         figures = dict(zip(("policy_loss", "value_loss", "cfm_loss", "gradient_norm"), means, strict=True))
         figures |= rollout_figures(rollout, Targets(returns - value, returns, value))

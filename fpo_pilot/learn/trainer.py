@@ -100,7 +100,10 @@ def train(
         task, spec, run_dir, seed=seed, resume=resume, device=device, command=command, warm_start=source
     )
     training = _Training(task, spec, seed=seed, device=device)
-    training.critic_warm_up = 0 if manifest.warm_start is None else spec.warm_start.critic_warm_up
+    if manifest.warm_start is not None:
+        training.critic_warm_up = spec.warm_start.critic_warm_up
+        training.policy_rate_factor = spec.warm_start.policy_rate_factor
+        training.statistics_frozen = True
     if resume and checkpoint_path(run_dir, "latest").exists():
         training.load(run_dir)
     else:
@@ -135,6 +138,8 @@ class _Training:
         self._evaluation_seed, self._demonstration_seed = seeds[2], seeds[4]
         self._evaluation = task.loop(spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device)
         self.critic_warm_up = 0
+        self.policy_rate_factor = 1.0
+        self.statistics_frozen = False
         self.rate_factor = 1.0
         self.recoveries = 0
         self.recovered_at = 0
@@ -185,7 +190,13 @@ class _Training:
         )
         due = (self.updates + 1) % self.spec.evaluation_every == 0
         policy_frozen = self.updates < max(self.critic_warm_up, self.learner.warm_up)
-        figures = self.learner.learn(rollout, self.generator, policy_frozen=policy_frozen, exact=due)
+        figures = self.learner.learn(
+            rollout,
+            self.generator,
+            policy_frozen=policy_frozen,
+            statistics_frozen=self.statistics_frozen or policy_frozen,
+            exact=due,
+        )
         self._average()
         values = torch.stack(
             [value.to(torch.float64) for value in figures.values()]
@@ -209,12 +220,13 @@ class _Training:
             self.save(run_dir)
 
     def _set_rate(self) -> float:
-        """Let the learning rate fall linearly over the planned updates."""
+        """Let the learning rate fall linearly over the planned updates; return that of the policy."""
         share = self.updates / self.planned
         rate = self.spec.learning_rate + share * (self.spec.learning_rate_end - self.spec.learning_rate)
         rate *= self.rate_factor
-        self.learner.set_rate(rate)
-        return rate
+        policy = rate * self.policy_rate_factor
+        self.learner.set_rate(rate, policy=policy)
+        return policy
 
     @torch.no_grad()
     def _average(self) -> None:

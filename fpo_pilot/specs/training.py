@@ -67,6 +67,8 @@ class WarmStart(Spec):
     critic_warm_up: Annotated[int, Field(ge=0)] = 5
     """Updates at the beginning in which the critic learns and the policy stays as it is: it would follow advantages of a
     critic that has not yet seen what the copy itself does."""
+    policy_rate_factor: Positive = 0.1
+    """The policy of a training that begins from a log learns at this times ``learning_rate``, the critic at the full rate."""
 
 
 class Common(Spec):
@@ -235,7 +237,7 @@ class FlowQSpec(Common):
     capacity: Count = 100_000
     """Steps in the buffer, the oldest of which make room. It is part of the latest checkpoint, with 4·(2·O + A + 2) bytes a
     step, O entries of an observation and A of an action."""
-    n_step: Count = 1
+    n_step: Count = 3
     """Rewards that are summed before Q is asked for the rest."""
     target: Literal["min", "mean"] = "min"
     """Of the members of the ensemble, in the target of Q."""

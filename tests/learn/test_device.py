@@ -77,5 +77,5 @@ def test_learning_from_a_buffer_never_leaves_the_device(settings: dict[str, obje
     loop.reset()
     for _ in range(2):  # the second rollout goes round the end of the ring
         rollout = collect(loop, learner.acting, spec.rollout_steps, 1.0, None)
-        found = learner.learn(rollout, None, policy_frozen=False, exact=True)
+        found = learner.learn(rollout, None, policy_frozen=False, statistics_frozen=False, exact=True)
     assert all(value.is_meta and value.shape == () for value in found.values())
