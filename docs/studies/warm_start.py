@@ -40,14 +40,16 @@ STARTS = {
     "afresh": "",
     "cloning": "warm_start.method=cloning",
     "advantage-weighted": "warm_start.method=advantage_weighted",
+    "cloning, full rate": "warm_start.method=cloning,warm_start.policy_rate_factor=1",
 }
+"""How a training begins; the last one shows what the slower policy is for."""
 LOG_SEED = 900
 TASKS = {"quad_tank": 32, "poly_semibatch": 16}
 """Plants, and how many episodes of each are logged."""
-STEPS = {"quad_tank": 30_000, "poly_semibatch": 19_200}
+STEPS = {"quad_tank": 30_000, "poly_semibatch": 11_520}
 EVALUATION = {
     "quad_tank": "evaluation_every=2,evaluation_episodes=16",
-    "poly_semibatch": "evaluation_every=4,evaluation_episodes=4",
+    "poly_semibatch": "evaluation_every=6,evaluation_episodes=4",
 }
 """Steps of a training, and how often and on how many episodes a noise scale it is evaluated: a batch is 200 slow steps."""
 
@@ -138,19 +140,23 @@ def lines(rows: pd.DataFrame) -> list[str]:
         "| first evaluation | last | best | incumbent | steps with a violated limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (task, algorithm, start), group in rows.groupby(["task", "algorithm", "start"], sort=False):
+    order = {name: place for names in (TASKS, ALGORITHMS, STARTS) for place, name in enumerate(names)}
+    keys = ["task", "algorithm", "start"]
+    rows = rows.sort_values([*keys, "seed"], key=lambda column: column.map(lambda value: order.get(value, value)))
+    for (task, algorithm, start), group in rows.groupby(keys, sort=False):
         reached = ", ".join("not reached" if np.isnan(value) else f"{value:,.0f}" for value in group["reached"])
         returns = " | ".join(f"{group[name].mean():.4g}" for name in ("first", "last", "best", "incumbent"))
         text.append(
             f"| `{task}` | `{algorithm}` | {start} | {reached} | {returns} | {group['violations'].mean():.2%} |"
         )
+    tasks = list(dict.fromkeys(rows["task"]))
     steps = ", ".join(f"{task} {int(group['steps'].max()):,}" for task, group in rows.groupby("task", sort=False))
     text += [
         "",
         f"Training steps: {steps}; seeds {', '.join(map(str, sorted(rows['seed'].unique())))}; columns of returns are means over "
-        "seeds, too few for an interval. "
-        "Evaluation: `quad_tank` every 2 updates on 16 episodes a noise scale, `poly_semibatch` every 4 on 4; the incumbent is "
-        "measured on the same episodes. Command: `python docs/studies/warm_start.py`.",
+        f"seeds, too few for an interval. Evaluation: {'; '.join(f'{task} `{EVALUATION[task]}`' for task in tasks)}, the episodes "
+        "of each noise scale; the incumbent is measured on the same ones. "
+        f"Command: `python docs/studies/warm_start.py --tasks {' '.join(tasks)}`.",
     ]
     return text
 

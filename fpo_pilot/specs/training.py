@@ -237,7 +237,7 @@ class FlowQSpec(Common):
     capacity: Count = 100_000
     """Steps in the buffer, the oldest of which make room. It is part of the latest checkpoint, with 4·(2·O + A + 2) bytes a
     step, O entries of an observation and A of an action."""
-    n_step: Count = 3
+    n_step: Count = 1
     """Rewards that are summed before Q is asked for the rest."""
     target: Literal["min", "mean"] = "min"
     """Of the members of the ensemble, in the target of Q."""

@@ -206,7 +206,7 @@ def stopped(after: int) -> Callable[[object], None]:
     return stop
 
 
-@pytest.mark.parametrize("settings", [{"capacity": 100}, {"n_step": 1, "uncertainty_weight": 0.5}])
+@pytest.mark.parametrize("settings", [{"capacity": 100}, {"n_step": 3, "uncertainty_weight": 0.5}])
 def test_a_training_resumes_to_the_bit_with_its_buffer(settings: dict[str, object], tmp_path: Path) -> None:
     spec = SPEC.model_copy(update=settings)
     plant = plant_of("cstr")
@@ -227,8 +227,7 @@ def test_a_training_resumes_to_the_bit_with_its_buffer(settings: dict[str, objec
 
 
 def test_a_broken_reward_is_rolled_back_and_forgotten(tmp_path: Path) -> None:
-    still = {"evaluation_every": 1, "learning_rate_end": SPEC.learning_rate, "n_step": 1}
-    spec = SPEC.model_copy(update=still)
+    spec = SPEC.model_copy(update={"evaluation_every": 1, "learning_rate_end": SPEC.learning_rate})
     task = Poisoned(PlantTask(plant_of("cstr")), after=4 * spec.rollout_steps)
     result = train(task, spec, tmp_path / "run", seed=0)
     metrics = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
@@ -254,7 +253,9 @@ def test_a_log_fills_the_buffer_with_what_was_applied_and_q_knows_it_before_the_
     small = (
         "num_envs=4,rollout_steps=8,passes=1,actor.width=16,critic.width=16,evaluation_episodes=1,checkpoint_every=1"
     )
-    settings = "discount=0.9,n_step=1,warm_start.critic_warm_up=2,warm_start.passes=30,warm_start.minibatch=64,learning_rate_end=1e-3"
+    settings = (
+        "discount=0.9,warm_start.critic_warm_up=2,warm_start.passes=30,warm_start.minibatch=64,learning_rate_end=1e-3"
+    )
     spec = variant_spec("quad_tank", f"flow_q:{small},{settings}", 32 * 4)
     plant = plant_of("quad_tank")
     logged = read_logged(logged_incumbent(), plant, spec.warm_start)
