@@ -44,6 +44,7 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/cstr.py
 	$(BIN)/python docs/studies/family.py
 	$(BIN)/python docs/studies/saddle.py
+	$(BIN)/python docs/studies/flow_q.py
 	$(BIN)/python docs/studies/ablation.py
 	$(BIN)/python docs/studies/noise.py
 	$(BIN)/python docs/studies/constraint.py

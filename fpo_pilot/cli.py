@@ -114,7 +114,7 @@ def train(
         str,
         typer.Option(
             "--algorithm",
-            help="fpo, fpo_plus_plus, dppo or gaussian_ppo; settings may follow, as in fpo:clip=0.1,ratio=per_draw.",
+            help="fpo, fpo_plus_plus, dppo, gaussian_ppo or flow_q; settings may follow, as in fpo:clip=0.1,ratio=per_draw.",
         ),
     ] = "fpo",
     start_from: Annotated[

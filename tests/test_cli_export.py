@@ -74,6 +74,7 @@ CASES = {
     "fpo noise": ("fpo", Deployment(noise_scale=0.5, candidates=3), {}),
     "dppo": ("dppo", Deployment(), {}),
     "dppo frozen, noise": ("dppo", Deployment(noise_scale=1.0), {"tuned_steps": 4}),
+    "flow_q noise": ("flow_q", Deployment(noise_scale=1.0), {}),
     "gaussian": ("gaussian_ppo", Deployment(), {}),
     "gaussian noise": ("gaussian_ppo", Deployment(noise_scale=1.0), {}),
 }

@@ -23,10 +23,12 @@ from fpo_pilot.commands.samplers import FILE as SAMPLER_FILE
 from fpo_pilot.commands.samplers import run_samplers
 from fpo_pilot.evaluate.comparison import Budget, Job, random_score
 from fpo_pilot.evidence import student_interval
-from fpo_pilot.specs.load import ALGORITHMS, GYM
+from fpo_pilot.specs.load import GYM
 
 FOLDER = Path(__file__).resolve().parent
 RUNS, CURVES, FLOORS = (FOLDER / f"family-{name}.parquet" for name in ("runs", "curves", "random"))
+ALGORITHMS = ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo")
+"""On-policy ones; ``flow_q`` has a study of its own, flow_q.py."""
 SHORT, LONG = Budget(200_000, 128, 16), Budget(400_000, 2_000)
 BUDGETS = {
     "jam_clear": LONG,

@@ -35,15 +35,23 @@ from fpo_pilot.specs.evaluation import Scenario
 from fpo_pilot.specs.training import TrainingSpec
 
 ROWS = Path(__file__).resolve().parent / "warm-start.parquet"
-ALGORITHMS = ("fpo", "gaussian_ppo")
+ALGORITHMS = ("fpo", "gaussian_ppo", "flow_q")
 STARTS = {
     "afresh": "",
     "cloning": "warm_start.method=cloning",
     "advantage-weighted": "warm_start.method=advantage_weighted",
+    "cloning, full rate": "warm_start.method=cloning,warm_start.policy_rate_factor=1",
 }
+"""How a training begins; the last one shows what the slower policy is for."""
 LOG_SEED = 900
 TASKS = {"quad_tank": 32, "poly_semibatch": 16}
 """Plants, and how many episodes of each are logged."""
+STEPS = {"quad_tank": 30_000, "poly_semibatch": 11_520}
+EVALUATION = {
+    "quad_tank": "evaluation_every=2,evaluation_episodes=16",
+    "poly_semibatch": "evaluation_every=6,evaluation_episodes=4",
+}
+"""Steps of a training, and how often and on how many episodes a noise scale it is evaluated: a batch is 200 slow steps."""
 
 
 @torch.no_grad()
@@ -89,7 +97,7 @@ def incumbent_return(name: str, spec: TrainingSpec, seed: int, modes: int) -> fl
 
 def run(task: str, algorithm: str, start: str, seed: int, steps: int, out: Path) -> dict[str, object]:
     """Train once; return when it was as good as the incumbent."""
-    settings = ",".join(filter(None, ("evaluation_every=2", "evaluation_episodes=16", STARTS[start])))
+    settings = ",".join(filter(None, (EVALUATION[task], STARTS[start])))
     spec = variant_spec(task, f"{algorithm}:{settings}", steps)
     log = write_log(out / f"log-{task}", task, TASKS[task])
     logged = None if start == "afresh" else read_logged(log, load_plant(task), spec.warm_start)
@@ -132,19 +140,23 @@ def lines(rows: pd.DataFrame) -> list[str]:
         "| first evaluation | last | best | incumbent | steps with a violated limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (task, algorithm, start), group in rows.groupby(["task", "algorithm", "start"], sort=False):
+    order = {name: place for names in (TASKS, ALGORITHMS, STARTS) for place, name in enumerate(names)}
+    keys = ["task", "algorithm", "start"]
+    rows = rows.sort_values([*keys, "seed"], key=lambda column: column.map(lambda value: order.get(value, value)))
+    for (task, algorithm, start), group in rows.groupby(keys, sort=False):
         reached = ", ".join("not reached" if np.isnan(value) else f"{value:,.0f}" for value in group["reached"])
         returns = " | ".join(f"{group[name].mean():.4g}" for name in ("first", "last", "best", "incumbent"))
         text.append(
             f"| `{task}` | `{algorithm}` | {start} | {reached} | {returns} | {group['violations'].mean():.2%} |"
         )
+    tasks = list(dict.fromkeys(rows["task"]))
     steps = ", ".join(f"{task} {int(group['steps'].max()):,}" for task, group in rows.groupby("task", sort=False))
     text += [
         "",
         f"Training steps: {steps}; seeds {', '.join(map(str, sorted(rows['seed'].unique())))}; columns of returns are means over "
-        "seeds, too few for an interval. "
-        "Evaluation every 2 updates on 16 episodes a noise scale; the incumbent is measured on the same episodes. "
-        "Command: `python docs/studies/warm_start.py --tasks quad_tank`.",
+        f"seeds, too few for an interval. Evaluation: {'; '.join(f'{task} `{EVALUATION[task]}`' for task in tasks)}, the episodes "
+        "of each noise scale; the incumbent is measured on the same ones. "
+        f"Command: `python docs/studies/warm_start.py --tasks {' '.join(tasks)}`.",
     ]
     return text
 
@@ -156,7 +168,6 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=30_000)
     parser.add_argument("--rows", type=Path, default=ROWS)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -173,7 +184,7 @@ def main() -> None:
                     )
                     if key in done:
                         continue
-                    row = run(*key, given.steps, given.out)
+                    row = run(*key, STEPS[task], given.out)
                     note(f"{key}: reached after {row['reached']:g} steps, {row['seconds']:.0f} s")
                     rows = pd.concat((rows, pd.DataFrame([row])), ignore_index=True)
                     rows.to_parquet(given.rows)

@@ -35,8 +35,15 @@ OWN: Mapping[str, Mapping[str, tuple[object, ...]]] = {
         "entropy_coefficient": (0.0, 0.003, 0.01),
         "initial_std": (0.3, 0.5, 1.0),
     },
+    "flow_q": {
+        "matching": (0.003, 0.01, 0.03),
+        "exploration": (0.0, 0.1, 0.2),
+        "n_step": (1, 3),
+        "passes": (16, 32, 64),
+    },
 }
-"""Three settings of its own for each algorithm, so that none is searched more widely than another."""
+"""Three settings of its own for each algorithm, so that none is searched more widely than another; ``flow_q`` goes over what it
+has collected more often than the others, so its ``passes`` are others."""
 
 
 def run_tune(task: str, algorithm: str, *, trials: int, steps: int | None, out: Path, seed: int, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from fpo_pilot.learn.checkpoint import read_checkpoint
 from fpo_pilot.learn.cloning import clone, demonstrate
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.denoising_policy import DenoisingPolicy
-from fpo_pilot.learn.interaction import Interaction, part
+from fpo_pilot.learn.interaction import Interaction, Rollout, part
 from fpo_pilot.learn.optimiser import Optimiser
 from fpo_pilot.specs.training import Cloning, Common
 
@@ -27,8 +27,8 @@ def begin_as_incumbent(
     spec: Common,
     settings: Cloning,
     generator: torch.Generator | None,
-) -> None:
-    """Become the incumbent: observation statistics, policy and critic come from its demonstrations."""
+) -> Rollout:
+    """Become the incumbent: observation statistics, policy and critic come from its demonstrations, which are returned."""
     shown = demonstrate(
         loop,
         loop.horizon,
@@ -39,6 +39,7 @@ def begin_as_incumbent(
     policy.normaliser.merge(shown.obs)
     clone(policy, critic, optimiser, shown, spec, generator)
     settle(policy)
+    return shown
 
 
 def begin_from_run(path: Path, policies: Sequence[TrainedPolicy], device: str) -> None:

@@ -14,7 +14,7 @@ from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import part
 from fpo_pilot.learn.mirror import Mirror
-from fpo_pilot.specs.training import DppoSpec, FpoSpec, TrainingSpec, training_spec_of
+from fpo_pilot.specs.training import DppoSpec, FlowQSpec, FpoSpec, TrainingSpec, training_spec_of
 
 TrainedPolicy = FlowPolicy | DenoisingPolicy | GaussianPolicy
 
@@ -28,6 +28,8 @@ def build_policy(
     mirror: Mirror | None = None,
 ) -> TrainedPolicy:
     """Make the untrained policy of a spec; ``mirror`` holds the signs of what its ``mirror`` names."""
+    if isinstance(spec, FlowQSpec):
+        spec = spec.flow()
     if isinstance(spec, FpoSpec):
         return FlowPolicy(observation_size, action_size, spec, generator=generator, mirror=mirror)
     if isinstance(spec, DppoSpec):

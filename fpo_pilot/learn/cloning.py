@@ -27,14 +27,15 @@ def demonstrate(
         generator: of the noise.
 
     Returns:
-        ``[T, B, ...]``; its actions are the incumbent's, its trace is empty.
+        ``[T, B, ...]``; its actions are the incumbent's, its trace is what was ``done``: they and the noise.
     """
     obs = loop.reset()
     rows: dict[str, list[Tensor]] = {}
     for _ in range(steps):
         wanted = loop.incumbent_action()
         noise = torch.randn(wanted.shape, generator=generator, device=wanted.device, dtype=wanted.dtype)
-        seen = loop.step(wanted + exploration * noise)
+        done = wanted + exploration * noise
+        seen = loop.step(done)
         row = {
             "obs": obs,
             "next_obs": seen.final_observation,
@@ -46,11 +47,13 @@ def demonstrate(
             "episode_length": seen.episode_length,
             "altered": seen.altered,
             "cost": seen.cost,
+            "done": done,
         }
         for name, value in row.items():
             rows.setdefault(name, []).append(value)
         obs = seen.observation
-    return Rollout(trace={}, **{name: torch.stack(values) for name, values in rows.items()})
+    stacked = {name: torch.stack(values) for name, values in rows.items()}
+    return Rollout(trace={"done": stacked.pop("done")}, **stacked)
 
 
 def clone(

@@ -10,15 +10,17 @@ from fpo_pilot.specs.training import Common
 WATCHED = ("policy_loss", "value_loss", "gradient_norm", "ratio_mean")
 
 
-def find_trouble(rows: Sequence[Mapping[str, float]], spec: Common, *, since: int = 0) -> str | None:
-    """Say why to stop after the last of ``rows`` (one an update), or None.
+def find_trouble(
+    rows: Sequence[Mapping[str, float]], spec: Common, *, since: int = 0, watched: Sequence[str] = WATCHED
+) -> str | None:
+    """Say why to stop after the last of ``rows`` (one an update), or None: one of ``watched`` is no number, or a collapse.
 
     Collapse: over the last ``collapse_window`` updates that have a return, every one lies below the best window mean
     so far by more than ``collapse_fraction`` of the rise from the first window to the best. Rows up to ``since``, where
     the last roll-back was, tell what the best was, but not that the return is down now.
     """
     last = rows[-1]
-    broken = [name for name in WATCHED if not math.isfinite(last[name])]
+    broken = [name for name in watched if not math.isfinite(last[name])]
     if broken:
         return f"{', '.join(broken)} not finite at update {int(last['update'])}"
     returns = [row["return_mean"] for row in rows if math.isfinite(row["return_mean"])]

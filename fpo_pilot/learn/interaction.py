@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fpo_pilot.flow import Method
 from fpo_pilot.learn.mirror import Mirror
-from fpo_pilot.learn.policy import Policy, Trace
+from fpo_pilot.learn.policy import Deployment, Policy, Trace
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.observations import mirror_signs
 from fpo_pilot.plants.simulation import Simulation
@@ -114,6 +114,18 @@ class Interaction(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on where :meth:`state_dict` was taken."""
+
+
+class Proposing(Protocol):
+    """What proposes actions while collecting: a policy, or one with more noise than its own."""
+
+    def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
+        """Return the action ``[B, A]`` at ``obs`` ``[B, O]`` and what is to be remembered of it."""
+        ...
+
+    def modes(self) -> tuple[Deployment, ...]:
+        """List the deployments; the most candidates of them are sampled in each step."""
+        ...
 
 
 class Loop:
@@ -252,7 +264,7 @@ def part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def collect(
-    loop: Interaction, policy: Policy, steps: int, reward_scale: float, generator: torch.Generator | None
+    loop: Interaction, policy: Proposing, steps: int, reward_scale: float, generator: torch.Generator | None
 ) -> Rollout:
     """Let ``policy`` act for ``steps`` steps; the normaliser stays as it is. Of several candidates the one proposed is kept."""
     candidates = candidates_of(policy)
@@ -287,7 +299,7 @@ def collect(
     return Rollout(trace={name: torch.stack(values) for name, values in traces.items()}, **stacked)
 
 
-def candidates_of(policy: Policy) -> int:
+def candidates_of(policy: Proposing) -> int:
     """Return how many actions a policy samples in each step, for the shield to choose from."""
     return max(mode.candidates for mode in policy.modes())
 

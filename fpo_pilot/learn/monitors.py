@@ -46,18 +46,13 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
     ratio = policy.log_ratio(obs, action, trace).exp()
     outside = ((ratio - 1.0).abs() > clip).to(ratio.dtype)
     outside = outside if outside.ndim == 1 else outside.mean(dim=-1)
-    now = policy.replay(obs, trace)
-    other = policy.replay(obs, {name: value.roll(1, dims=0) for name, value in trace.items()})
     missing = torch.full_like(ratio.mean(), torch.nan)
-    found = {
-        "spread": ((now - other).square().mean(dim=0) / 2.0).sqrt().mean(),
-        "action_change": (now - action).square().sum(dim=-1).mean(),
+    found = _of_actions(policy, obs, action, trace) | {
         "clip_fraction_good": _mean_where(outside, advantage > 0),
         "clip_fraction_bad": _mean_where(outside, advantage <= 0),
         "ratio_early": missing,
         "ratio_late": missing,
         "old_loss": missing,
-        "entropy": _entropy(policy, obs[:: _stride(obs.shape[0], ENTROPY_ROWS)], trace["start"]),
     }
     if "time" in trace:
         early = trace["time"] < 0.5
@@ -65,6 +60,26 @@ def monitors(policy: Policy, rollout: Rollout, targets: Targets, *, clip: float)
         found["ratio_early"], found["ratio_late"] = _mean_where(ratios, early), _mean_where(ratios, ~early)
         found["old_loss"] = trace["old_loss"].mean()
     return found
+
+
+@torch.no_grad()
+def action_monitors(policy: Policy, rollout: Rollout) -> dict[str, Tensor]:
+    """Return those of :func:`monitors` that need no ratio: ``spread``, ``action_change`` and ``entropy``.
+
+    Where the trace has ``sampled``, the action before noise that is not the policy's own, the change is measured from it.
+    """
+    obs, action, trace = _spaced(rollout, ROWS)
+    return _of_actions(policy, obs, trace.get("sampled", action), trace)
+
+
+def _of_actions(policy: Policy, obs: Tensor, action: Tensor, trace: Trace) -> dict[str, Tensor]:
+    now = policy.replay(obs, trace)
+    other = policy.replay(obs, {name: value.roll(1, dims=0) for name, value in trace.items()})
+    return {
+        "spread": ((now - other).square().mean(dim=0) / 2.0).sqrt().mean(),
+        "action_change": (now - action).square().sum(dim=-1).mean(),
+        "entropy": _entropy(policy, obs[:: _stride(obs.shape[0], ENTROPY_ROWS)], trace["start"]),
+    }
 
 
 def _entropy(policy: Policy, obs: Tensor, start: Tensor) -> Tensor:

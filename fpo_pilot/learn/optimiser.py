@@ -53,17 +53,19 @@ class Optimiser:
         self.bound = spec.gradient_clip
         on_meta = self.networks[0].vector.is_meta
         self._adam = torch.optim.Adam(
-            [network.vector for network in self.networks],
+            [{"params": [network.vector]} for network in self.networks],
             lr=spec.learning_rate,
             eps=_EPSILON,
             fused=not on_meta,
             foreach=on_meta,
         )
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate."""
+    def set_rate(self, rate: float, *, first: float | None = None) -> None:
+        """Set the learning rate; of the first network, if it is to be another, ``first``."""
         for group in self._adam.param_groups:
             group["lr"] = rate
+        if first is not None:
+            self._adam.param_groups[0]["lr"] = first
 
     def step(self, loss: Tensor) -> tuple[Tensor, ...]:
         """Go one step down the gradient of ``loss``; return the gradient norm of each network before clipping."""

@@ -14,21 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fpo_pilot.learn.beginning import begin_as_incumbent, begin_from_run, settle
+from fpo_pilot.learn.beginning import begin_from_run, settle
 from fpo_pilot.learn.build import TrainedPolicy, build_policy
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from fpo_pilot.learn.constraint import Multiplier
-from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.health import adapted, find_trouble
 from fpo_pilot.learn.interaction import collect, evaluate_modes, part
+from fpo_pilot.learn.learner import build_learner
 from fpo_pilot.learn.logged import LoggedEpisodes
 from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
-from fpo_pilot.learn.monitors import density_gap, exact_densities, monitors
-from fpo_pilot.learn.optimiser import FlatNetwork, Optimiser
+from fpo_pilot.learn.optimiser import FlatNetwork
 from fpo_pilot.learn.run import check_beginning, check_device, open_run
 from fpo_pilot.learn.task import PlantTask, Task
-from fpo_pilot.learn.update import make_targets, rollout_figures, update
-from fpo_pilot.learn.warm_start import fit_to_log
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.shields.verdict import Shield
@@ -104,7 +100,10 @@ def train(
         task, spec, run_dir, seed=seed, resume=resume, device=device, command=command, warm_start=source
     )
     training = _Training(task, spec, seed=seed, device=device)
-    training.critic_warm_up = 0 if manifest.warm_start is None else spec.warm_start.critic_warm_up
+    if manifest.warm_start is not None:
+        training.critic_warm_up = spec.warm_start.critic_warm_up
+        training.policy_rate_factor = spec.warm_start.policy_rate_factor
+        training.statistics_frozen = True
     if resume and checkpoint_path(run_dir, "latest").exists():
         training.load(run_dir)
     else:
@@ -132,21 +131,15 @@ class _Training:
         weights = torch.Generator().manual_seed(seeds[3])  # on the CPU, so that a seed means the same on any device
         self.mirror = self.loop.mirror(spec.mirror) if spec.mirror else None
         self.policy: TrainedPolicy = build_policy(spec, *sizes, generator=weights, mirror=self.mirror).to(device)
-        layers = {"width": spec.critic.width, "depth": spec.critic.depth}
-        self.critic = Critic(sizes[0], **layers, members=spec.critics, generator=weights, mirror=self.mirror).to(device)
-        self.multiplier: Multiplier | None = None
-        self.cost_critic: Critic | None = None
-        if spec.constraint is not None:
-            self.multiplier = Multiplier(spec.constraint, device=device)
-            self.cost_critic = Critic(sizes[0], **layers, generator=weights, mirror=self.mirror).to(device)
         self.average = copy.deepcopy(self.policy)
-        self._weights, self._averaged = FlatNetwork(self.policy), FlatNetwork(self.average)
-        critics = [critic for critic in (self.critic, self.cost_critic) if critic is not None]
-        self.optimiser = Optimiser((self._weights, *(FlatNetwork(critic) for critic in critics)), spec)
+        self.learner = build_learner(spec, self.policy, *sizes, generator=weights, mirror=self.mirror, device=device)
+        self._averaged = FlatNetwork(self.average)
         self.scales = tuple(mode.noise_scale for mode in self.policy.modes())
         self._evaluation_seed, self._demonstration_seed = seeds[2], seeds[4]
         self._evaluation = task.loop(spec.evaluation_episodes * len(self.scales), seed=seeds[2], device=device)
         self.critic_warm_up = 0
+        self.policy_rate_factor = 1.0
+        self.statistics_frozen = False
         self.rate_factor = 1.0
         self.recoveries = 0
         self.recovered_at = 0
@@ -169,22 +162,21 @@ class _Training:
         The observation statistics begin with an episode of the untrained policy on the plants of the evaluation:
         those of a reset alone hardly vary, and would blow up what varies later.
         """
-        learners = (self.policy, self.critic, self.optimiser)
         if start_from is not None:
             begin_from_run(start_from, (self.policy, self.average), self.device)
         elif logged is not None:
-            fit_to_log(*learners, logged, self.spec, self.generator)
+            self.learner.begin_from_log(logged, self.generator)
             settle(self.policy)
         elif self.spec.cloning is not None:
             loop = self.task.loop(self.spec.cloning.episodes, seed=self._demonstration_seed, device=self.device)
-            begin_as_incumbent(loop, *learners, self.spec, self.spec.cloning, self.generator)
+            self.learner.begin_as_incumbent(loop, self.spec.cloning, self.generator)
         else:
             self._evaluation.reset()
             horizon = min(self._evaluation.horizon, _WARM_UP)
             seen = collect(self._evaluation, self.policy, horizon, 1.0, self._evaluation_generator())
             self.policy.normaliser.merge(seen.obs)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
-        self._averaged.vector.data.copy_(self._weights.vector)
+        self._averaged.vector.data.copy_(self.learner.weights.vector)
         self.loop.reset()
         self._evaluate({}, run_dir)
         self.save(run_dir)
@@ -193,39 +185,19 @@ class _Training:
         """Collect, update, and whatever is due after it."""
         started = time.perf_counter()
         rate = self._set_rate()
-        rollout = collect(self.loop, self.policy, self.spec.rollout_steps, self.spec.reward_scale, self.generator)
-        price = None if self.multiplier is None else self.multiplier.move(rollout.cost.mean())
-        targets = make_targets(
-            rollout,
-            self.critic,
-            self.policy,
-            self.spec,
-            cost_critic=self.cost_critic,
-            multiplier=0.0 if price is None else price.to(rollout.reward.dtype),
+        rollout = collect(
+            self.loop, self.learner.acting, self.spec.rollout_steps, self.spec.reward_scale, self.generator
         )
         due = (self.updates + 1) % self.spec.evaluation_every == 0
-        exact = exact_densities(self.policy, rollout) if due else None
-        policy_frozen = self.updates < self.critic_warm_up
-        diagnostics = update(
-            self.policy,
-            self.critic,
-            self.optimiser,
+        policy_frozen = self.updates < max(self.critic_warm_up, self.learner.warm_up)
+        figures = self.learner.learn(
             rollout,
-            targets,
-            self.spec,
             self.generator,
-            cost_critic=self.cost_critic,
             policy_frozen=policy_frozen,
+            statistics_frozen=self.statistics_frozen or policy_frozen,
+            exact=due,
         )
-        if not policy_frozen:  # other statistics would be another policy
-            self.policy.normaliser.merge(rollout.obs)
         self._average()
-        figures = diagnostics | rollout_figures(rollout, targets)
-        figures |= monitors(self.policy, rollout, targets, clip=self.spec.clip)
-        if exact is not None:
-            figures["density_gap"] = density_gap(self.policy, rollout, exact)
-        if price is not None:
-            figures["multiplier"] = price
         values = torch.stack(
             [value.to(torch.float64) for value in figures.values()]
         ).tolist()  # the one wait for the device
@@ -235,7 +207,7 @@ class _Training:
         row = dict.fromkeys(COLUMNS, math.nan) | row
         self.rows.append(row)
         self.rate_factor = adapted(self.rate_factor, row["action_change"], self.spec.adaptive_rate)
-        trouble = find_trouble(self.rows, self.spec, since=self.recovered_at)
+        trouble = find_trouble(self.rows, self.spec, since=self.recovered_at, watched=self.learner.watched)
         if trouble is not None:
             self._roll_back(run_dir, trouble)
         row["recoveries"] = self.recoveries
@@ -248,32 +220,30 @@ class _Training:
             self.save(run_dir)
 
     def _set_rate(self) -> float:
-        """Let the learning rate fall linearly over the planned updates."""
+        """Let the learning rate fall linearly over the planned updates; return that of the policy."""
         share = self.updates / self.planned
         rate = self.spec.learning_rate + share * (self.spec.learning_rate_end - self.spec.learning_rate)
         rate *= self.rate_factor
-        self.optimiser.set_rate(rate)
-        return rate
+        policy = rate * self.policy_rate_factor
+        self.learner.set_rate(rate, policy=policy)
+        return policy
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the averaged weights; the normaliser is taken over as it is."""
         decay = min(self.spec.deployment_average, (1 + self.updates) / (10 + self.updates))
-        self._averaged.vector.lerp_(self._weights.vector, 1.0 - decay)
+        self._averaged.vector.lerp_(self.learner.weights.vector, 1.0 - decay)
         self.average.normaliser.load_state_dict(self.policy.normaliser.state_dict())
 
     def _roll_back(self, run_dir: Path, trouble: str) -> None:
         """Take the weights of the best checkpoint; go on from there at half the rate, or stop if that was done before.
 
-        What went wrong is never deployed, not even as the latest. The optimiser forgets: its moments led astray. A
-        critic that is not finite is taken back as well.
+        What went wrong is never deployed, not even as the latest; critics are taken back as well.
         """
         tensors, _ = read_checkpoint(checkpoint_path(run_dir, "best"), device=self.device)
         for module in (self.policy, self.average):
             module.load_state_dict(part(tensors, "policy."))
-        for name, critic in self._critics().items():
-            critic.load_state_dict(part(tensors, f"{name}."))
-        self.optimiser.forget()
+        self.learner.roll_back(tensors)
         if self.recoveries >= self.spec.recoveries:
             self.trouble = trouble
             return
@@ -281,10 +251,6 @@ class _Training:
         self.recovered_at = self.updates
         self.rate_factor /= 2.0
         self.loop.reset()
-
-    def _critics(self) -> dict[str, Critic]:
-        found = {"critic": self.critic, "cost_critic": self.cost_critic}
-        return {name: critic for name, critic in found.items() if critic is not None}
 
     def _evaluation_generator(self) -> torch.Generator:
         """Seed plants and noise of the evaluation: it is always of the same episodes."""
@@ -302,7 +268,7 @@ class _Training:
         self.best_return, self.best_update = best, self.updates
         facts = {**self._facts(), "update": self.updates, "noise_scale": scale, "evaluation_return": best}
         tensors = {f"policy.{name}": value for name, value in self.average.state_dict().items()}
-        for prefix, critic in self._critics().items():
+        for prefix, critic in self.learner.critics().items():
             tensors |= {f"{prefix}.{name}": value for name, value in critic.state_dict().items()}
         self.model_hash = write_checkpoint(checkpoint_path(run_dir, "best"), tensors, facts)
 
@@ -320,11 +286,9 @@ class _Training:
         if self.rows:
             write_metrics(run_dir, self.rows)
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
-        if self.multiplier is not None:
-            tensors |= {f"multiplier.{name}": value for name, value in self.multiplier.state_dict().items()}
-        for prefix, module in self._modules().items():
+        for prefix, module in self._policies().items():
             tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
-        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state_dict().items()}
+        tensors |= self.learner.state_dict()
         tensors |= {f"loop.{name}": value for name, value in self.loop.state_dict().items()}
         write_checkpoint(
             checkpoint_path(run_dir, "latest"),
@@ -342,18 +306,16 @@ class _Training:
             },
         )
 
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"policy": self.policy, "average": self.average, **self._critics()}
+    def _policies(self) -> dict[str, nn.Module]:
+        return {"policy": self.policy, "average": self.average}
 
     def load(self, run_dir: Path) -> None:
         """Go on from the last checkpoint."""
         tensors, facts = read_checkpoint(checkpoint_path(run_dir, "latest"), device=self.device)
         self.generator.set_state(tensors["generator"].cpu())
-        if self.multiplier is not None:
-            self.multiplier.load_state_dict(part(tensors, "multiplier."))
-        for prefix, module in self._modules().items():
+        for prefix, module in self._policies().items():
             module.load_state_dict(part(tensors, f"{prefix}."))
-        self.optimiser.load_state_dict(part(tensors, "optimiser."))
+        self.learner.load_state_dict(tensors)
         self.loop.load_state_dict(part(tensors, "loop."))
         self.updates = facts["updates"]
         self.best_return = -math.inf if facts["best_return"] is None else facts["best_return"]

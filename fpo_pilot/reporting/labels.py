@@ -11,7 +11,7 @@ from fpo_pilot.reporting.views import EvaluationRowView, EvaluationView
 STAGES = ("offline", "shadow", "bounded", "full")
 _KNOWN_STAGES = (*STAGES, "advisory", "hold", "rolled_back", "expired")
 ARM_ORDER = ("incumbent", "hold", "oracle", "gaussian_ppo", "flow")
-_KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo", "fpo_plus_plus", "dppo")
+_KNOWN_ARMS = (*ARM_ORDER, "random", "policy", "fpo", "fpo_plus_plus", "dppo", "flow_q")
 EVENT_REASONS = (
     (r"gates passed after (?P<blocks>\d+) blocks: none is asked for", "event.none_asked"),
     (r"gates passed after (?P<blocks>\d+) blocks: (?P<gates>.+)", "event.passed"),

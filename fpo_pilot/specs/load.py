@@ -23,8 +23,8 @@ from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.training import GYM_TASKS, Common, TrainingFile, TrainingSpec, training_spec_of
 
 Model = TypeVar("Model", bound=BaseModel)
-Algorithm = Literal["fpo", "fpo_plus_plus", "dppo", "gaussian_ppo"]
-ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo")
+Algorithm = Literal["fpo", "fpo_plus_plus", "dppo", "gaussian_ppo", "flow_q"]
+ALGORITHMS: tuple[Algorithm, ...] = ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo", "flow_q")
 GYM = "gym:"
 """Marks the name of an environment of Gymnasium where a plant could stand."""
 

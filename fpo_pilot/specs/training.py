@@ -67,10 +67,12 @@ class WarmStart(Spec):
     critic_warm_up: Annotated[int, Field(ge=0)] = 5
     """Updates at the beginning in which the critic learns and the policy stays as it is: it would follow advantages of a
     critic that has not yet seen what the copy itself does."""
+    policy_rate_factor: Positive = 0.1
+    """The policy of a training that begins from a log learns at this times ``learning_rate``, the critic at the full rate."""
 
 
 class Common(Spec):
-    """What every on-policy algorithm needs."""
+    """What every algorithm needs."""
 
     added = frozenset({"mirror", "candidates", "warm_start"})
 
@@ -217,7 +219,54 @@ class GaussianPpoSpec(Common):
     std_floor: Positive = 1e-3
 
 
-TrainingSpec = Annotated[FpoSpec | DppoSpec | GaussianPpoSpec, Field(discriminator="algorithm")]
+class FlowQSpec(Common):
+    """Settings of the off-policy training of a flow (after QF3, arXiv 2610.08789): what is deployed is the policy of ``fpo``.
+
+    Collected steps stay in a buffer. Each update learns a value Q(s, a) from them and moves the flow up its gradient.
+    """
+
+    algorithm: Literal["flow_q"] = "flow_q"
+    rollout_steps: Count = 15
+    passes: Count = 32
+    """How often a collected step is learned from, on average: an update has ``passes`` · ``minibatches`` gradient steps, and
+    a minibatch has num_envs · rollout_steps / ``minibatches`` steps of the buffer."""
+    critics: Count = 2
+    """Members of the ensemble of Q."""
+    constraint: None = None
+    """Its price moves, and what lies in the buffer was paid at another one: use ``correction_penalty``, or another algorithm."""
+    capacity: Count = 100_000
+    """Steps in the buffer, the oldest of which make room. It is part of the latest checkpoint, with 4·(2·O + A + 2) bytes a
+    step, O entries of an observation and A of an action."""
+    n_step: Count = 1
+    """Rewards that are summed before Q is asked for the rest."""
+    target: Literal["min", "mean"] = "min"
+    """Of the members of the ensemble, in the target of Q."""
+    target_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.005
+    """τ: how far the target networks follow in each gradient step (Polyak)."""
+    matching: NonNegative = 0.01
+    """λ: weight of the flow-matching loss against Q, which is divided by its own size."""
+    q_scale: Literal["size", "spread"] = "spread"
+    """By what Q is divided: the mean of |Q| over the minibatch, or the running standard deviation of its targets."""
+    correction_bound: Positive = 1.0
+    """By how much the velocity's error may move, per unit of time left, the action that Q is asked for."""
+    exploration: NonNegative = 0.1
+    """Standard deviation, in half spans, of noise on what is proposed while collecting."""
+    critic_warm_up: Annotated[int, Field(ge=0)] = 2
+    """Updates at the beginning in which Q learns and the policy stays as it is."""
+    flow_steps: Count = 10
+    output_scale: Positive = 0.25
+    time_frequencies: Count = 4
+
+    def flow(self) -> FpoSpec:
+        """Return the settings of the policy: those of ``fpo``, one draw an action, straight and not squashed."""
+        shared = {
+            name: getattr(self, name)
+            for name in (*Common.model_fields, "flow_steps", "output_scale", "time_frequencies")
+        }
+        return FpoSpec(**shared, weighting="velocity", samples_per_action=1)
+
+
+TrainingSpec = Annotated[FpoSpec | DppoSpec | GaussianPpoSpec | FlowQSpec, Field(discriminator="algorithm")]
 
 
 _ADAPTER: TypeAdapter[TrainingSpec] = TypeAdapter(TrainingSpec)

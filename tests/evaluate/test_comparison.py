@@ -32,7 +32,7 @@ def test_settings_follow_the_name_of_an_algorithm() -> None:
 def test_all_algorithms_have_the_budget_of_the_task() -> None:
     shared = ("total_steps", "num_envs", "rollout_steps", "discount", "reward_scale", "learning_rate")
     for task in ("cstr", "jam_clear", "gym:Pendulum-v1"):
-        specs = [variant_spec(task, name) for name in ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo")]
+        specs = [variant_spec(task, name) for name in ("fpo", "fpo_plus_plus", "dppo", "gaussian_ppo", "flow_q")]
         for field in shared:
             assert len({getattr(spec, field) for spec in specs}) == 1, (task, field)
     plus = variant_spec("cstr", "fpo_plus_plus")

@@ -96,3 +96,14 @@ def test_there_is_no_incumbent_to_copy_on_a_published_task(tmp_path) -> None:
     spec = variant_spec("gym:Pendulum-v1", "fpo:cloning.episodes=2", 512)
     with pytest.raises(TrainingError, match="expected a plant with an incumbent"):
         train(make_task("gym:Pendulum-v1", spec), spec, tmp_path, seed=0)
+
+
+def test_a_buffer_begins_with_what_was_done_in_the_demonstrations(tmp_path) -> None:
+    spec = spec_of("flow_q", episodes=2, passes=1, exploration=0.3).model_copy(update={"passes": 1})
+    task = make_task(TASK, spec)
+    train(task, spec, tmp_path, seed=0)
+    tensors, _ = read_checkpoint(checkpoint_path(tmp_path, "latest"), device="cpu")
+    horizon = task.loop(1, seed=0, device="cpu").horizon
+    action = tensors["buffer.action"][: 2 * horizon]  # two episodes side by side; what was collected comes after them
+    # what the incumbent wanted changes little from a step to the next; the noise that was done with it does
+    assert float((action[2:] - action[:-2]).std()) > 0.3

@@ -80,3 +80,16 @@ def test_the_norm_told_is_the_one_before_the_clip(bound: float | None) -> None:
     net = nn.Linear(1, 1, bias=False)
     (norm,) = Optimiser([FlatNetwork(net)], FpoSpec(gradient_clip=bound)).step(3.0 * net.weight.sum())
     assert norm.item() == 3.0
+
+
+def test_the_first_network_may_learn_at_a_rate_of_its_own() -> None:
+    first, second = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    flat = [FlatNetwork(first), FlatNetwork(second)]
+    optimiser = Optimiser(flat, FpoSpec(gradient_clip=None))
+    optimiser.set_rate(0.1, first=0.01)
+    before = [network.vector.detach().clone() for network in flat]
+    optimiser.step(sum((network.vector.sum() for network in flat), torch.zeros(())) + first.weight.sum() * 0.0)
+    moved = [float((network.vector.detach() - start).abs().max()) for network, start in zip(flat, before, strict=True)]
+    assert moved == pytest.approx([0.01, 0.1], rel=1e-3)  # Adam's first step is the rate itself
+    optimiser.set_rate(0.2)
+    assert [group["lr"] for group in optimiser._adam.param_groups] == [0.2, 0.2]

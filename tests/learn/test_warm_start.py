@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -129,6 +130,14 @@ def test_the_policy_stays_as_it_is_until_the_critic_is_warm(
     assert all(torch.equal(policy[0][name], policy[1][name]) for name in policy[0])
     assert not all(torch.equal(policy[1][name], policy[2][name]) for name in policy[0])
     assert not all(torch.equal(critic[0][name], critic[1][name]) for name in critic[0])
+    # with other statistics of the observations the same weights would be another policy than the copy
+    for name in ("count", "mean", "squares", "scale"):
+        assert all(
+            torch.equal(state[f"policy.normaliser.{name}"], seen[0][f"policy.normaliser.{name}"]) for state in seen
+        )
+    assert float(seen[0]["policy.normaliser.count"]) == int(logged.kept.sum())
+    metrics = pd.read_parquet(tmp_path / "run" / "metrics.parquet")
+    assert metrics["learning_rate"].tolist() == pytest.approx([0.1 * long.learning_rate] * 4)
     record = Manifest.read(tmp_path / "run").warm_start
     assert record == logged.source
     assert len(record.ledger_root) == 64

@@ -186,7 +186,7 @@ def test_an_unknown_plant_lists_those_there_are_and_suggests_one(project) -> Non
 
 
 def test_an_unknown_algorithm_lists_those_there_are(project) -> None:
-    with pytest.raises(SpecError, match="expected one of fpo, fpo_plus_plus, dppo, gaussian_ppo"):
+    with pytest.raises(SpecError, match="expected one of fpo, fpo_plus_plus, dppo, gaussian_ppo, flow_q"):
         load_training_spec("boiler", "sac")  # type: ignore[arg-type]
 
 
