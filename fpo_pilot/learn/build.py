@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from fpo_pilot.errors import CheckpointError
+from fpo_pilot.learn.action_value import action_value, make_q
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
 from fpo_pilot.learn.denoising_policy import DenoisingPolicy
 from fpo_pilot.learn.flow_policy import FlowPolicy
@@ -56,6 +57,10 @@ def load_policy(run_dir: Path, which: str = "best", *, device: str | torch.devic
         mirror = None if facts.get("mirror") is None else Mirror(*(tuple(signs) for signs in facts["mirror"]))
         policy = build_policy(spec, *sizes, mirror=mirror).to(device)
         policy.load_state_dict(part(tensors, "policy."))
+        if isinstance(spec, FlowQSpec) and spec.candidate_order == "value" and isinstance(policy, FlowPolicy):
+            q = make_q(spec, *sizes, mirror=mirror).to(device)
+            q.load_state_dict(part(tensors, "critic."))
+            policy.value = action_value(q.eval().requires_grad_(False), policy.normaliser)
     except (ValidationError, KeyError, RuntimeError) as problem:
         raise CheckpointError(
             f"{path}: found a checkpoint that does not fit together ({str(problem).splitlines()[0]}), expected the policy of "

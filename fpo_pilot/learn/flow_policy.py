@@ -17,7 +17,7 @@ from fpo_pilot.flow.matching import field_loss
 from fpo_pilot.learn.losses import straight_through_clamp, surrogate
 from fpo_pilot.learn.mirror import Mirror
 from fpo_pilot.learn.normaliser import Normaliser
-from fpo_pilot.learn.policy import Deployed, Deployment, PolicyLoss, Trace
+from fpo_pilot.learn.policy import ActionValue, Deployed, Deployment, PolicyLoss, Trace
 from fpo_pilot.learn.squash import EDGE, tanh_log_slope
 from fpo_pilot.learn.velocity_policy import velocity_imitation, velocity_modes, velocity_network
 from fpo_pilot.specs.training import FpoSpec
@@ -48,6 +48,8 @@ class FlowPolicy(nn.Module):
         self.action_size = action_size
         self.normaliser = Normaliser(observation_size, mirror)
         self.network = velocity_network(observation_size, action_size, spec, generator, mirror)
+        self.value: ActionValue | None = None
+        """Orders the candidates in use; not part of the weights, :func:`fpo_pilot.learn.load_policy` sets it where a run has one."""
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Trace]:
@@ -166,7 +168,7 @@ class FlowPolicy(nn.Module):
 
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""
-        return Deployed(self, deployment, self.action_size)
+        return Deployed(self, deployment, self.action_size, value=self.value)
 
     def modes(self, method: Method = "euler", steps: int | None = None) -> tuple[Deployment, ...]:
         """List the deployment noise scales to choose from; zero is not always best (several modes need noise)."""

@@ -6,7 +6,7 @@ as sampled, neither squashed nor clipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,10 @@ from fpo_pilot.learn.normaliser import Normaliser
 
 Trace = dict[str, Tensor]
 """What a policy remembers of how it acted, ``[B, ...]`` each; enough for :meth:`Policy.log_ratio`."""
+
+
+ActionValue = Callable[[Tensor, Tensor], Tensor]
+"""What actions ``[B, A]`` are worth at raw observations ``[B, O]``: ``[B]``."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,16 @@ class Deployed:
         policy: what samples.
         deployment: how.
         action_size: A.
+        value: of actions ``[B, A]`` at raw observations ``[B, O]``, ``[B]``: the best of several candidates come first by it; None to
+            leave them as they were sampled.
     """
 
-    def __init__(self, policy: Policy, deployment: Deployment, action_size: int) -> None:
+    def __init__(
+        self, policy: Policy, deployment: Deployment, action_size: int, *, value: ActionValue | None = None
+    ) -> None:
         self.policy = policy
         self.deployment = deployment
+        self.value = value
         self._action_size = action_size
 
     @torch.no_grad()
@@ -146,4 +155,10 @@ class Deployed:
         seen = obs.repeat_interleave(count, dim=0) if count > 1 else obs
         noise = torch.randn(seen.shape[0], self._action_size, generator=generator, device=obs.device, dtype=obs.dtype)
         action = self.policy.sample(seen, noise, chosen.noise_scale, method=chosen.method, steps=chosen.steps)
-        return (action.reshape(obs.shape[0], count, -1) if count > 1 else action), {}
+        if count == 1:
+            return action, {}
+        candidates = action.reshape(obs.shape[0], count, -1)
+        if self.value is not None:
+            order = self.value(seen, action).reshape(obs.shape[0], count).argsort(dim=-1, descending=True, stable=True)
+            candidates = candidates.take_along_dim(order[..., None], dim=1)
+        return candidates, {}

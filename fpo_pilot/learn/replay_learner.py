@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fpo_pilot.learn.action_value import make_q, q_input
 from fpo_pilot.learn.beginning import begin_as_incumbent
 from fpo_pilot.learn.critic import Critic
 from fpo_pilot.learn.flow_policy import FlowPolicy
@@ -81,15 +82,8 @@ class ReplayLearner:
     ) -> None:
         self.policy, self.spec, self.device = policy, spec, device
         self.warm_up = spec.critic_warm_up
-        signs = None if mirror is None else Mirror(mirror.observation + mirror.action, ())
-        self.q = Critic(
-            observation_size + action_size,
-            width=spec.critic.width,
-            depth=spec.critic.depth,
-            members=spec.critics,
-            generator=generator,
-            mirror=signs,
-        ).to(device)
+        sizes = (observation_size, action_size)
+        self.q = make_q(spec, *sizes, mirror=mirror, generator=generator).to(device)
         self.target = copy.deepcopy(self.q)
         self.weights = FlatNetwork(policy)
         self._q_weights, self._target_weights = FlatNetwork(self.q), FlatNetwork(self.target)
@@ -243,8 +237,7 @@ class ReplayLearner:
         return value, returns
 
     def _input(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Return what Q looks at, ``[B, O + A]``: beyond the limits an action is the limit, for the plant as for Q."""
-        return torch.cat((self.policy.normaliser(obs), action.clamp(-1.0, 1.0)), dim=-1)
+        return q_input(self.policy.normaliser, obs, action)
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
         return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -251,6 +251,9 @@ class FlowQSpec(Common):
     """By how much the velocity's error may move, per unit of time left, the action that Q is asked for."""
     exploration: NonNegative = 0.1
     """Standard deviation, in half spans, of noise on what is proposed while collecting."""
+    candidate_order: Literal["sampled", "value"] = "sampled"
+    """In use, of several ``candidates``: as they were sampled, or the best by Q first, so that the best of those that the shield need
+    not alter is proposed."""
     critic_warm_up: Annotated[int, Field(ge=0)] = 2
     """Updates at the beginning in which Q learns and the policy stays as it is."""
     flow_steps: Count = 10

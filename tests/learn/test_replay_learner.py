@@ -281,3 +281,27 @@ def test_a_log_fills_the_buffer_with_what_was_applied_and_q_knows_it_before_the_
         train(plant, spec, tmp_path / "cut", seed=3, warm_start=logged, progress=stopped(3))
     train(plant, spec, tmp_path / "cut", seed=3, resume=True)
     assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize("order", ["sampled", "value"])
+def test_candidates_in_use_come_as_they_were_sampled_or_the_best_by_q_first(tmp_path: Path, order: str) -> None:
+    spec = SPEC.model_copy(update={"candidates": 6, "candidate_order": order})
+    train(PlantTask(plant_of("cstr"), None), spec, tmp_path, seed=3)
+    policy = load_policy(tmp_path)
+    assert isinstance(policy, FlowPolicy)
+    obs = torch.randn(5, policy.normaliser.mean.numel(), generator=torch.Generator().manual_seed(1))
+    acting = policy.deploy(policy.modes()[-1])
+    found, _ = acting.act(obs, torch.Generator().manual_seed(2))
+    noise = torch.randn(30, policy.action_size, generator=torch.Generator().manual_seed(2))
+    sampled = policy.sample(obs.repeat_interleave(6, dim=0), noise, 1.0).reshape(5, 6, -1)
+    learner = made(spec, obs.shape[1], policy.action_size)
+    held, _ = read_checkpoint(checkpoint_path(tmp_path, "best"))
+    learner.q.load_state_dict({k.removeprefix("critic."): v for k, v in held.items() if k.startswith("critic.")})
+    learner.policy.load_state_dict(policy.state_dict())
+    worth = learner.q(learner._input(obs.repeat_interleave(6, dim=0), sampled.flatten(0, 1))).reshape(5, 6)
+    wanted = sampled
+    if order == "value":
+        wanted = sampled.take_along_dim(worth.argsort(dim=-1, descending=True)[..., None], dim=1)
+        assert not torch.equal(wanted, sampled)
+    assert torch.allclose(found, wanted)
+    assert policy.deploy(policy.modes()[0]).act(obs, None)[0].dim() == 2  # without noise the candidates are one
