@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.errors import PolicyError
+from fpo_pilot.evidence.verdict import LEAST_PAIRS
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import EVALUATION, writing
 from fpo_pilot.specs import load_evaluation_spec, spec_hash
@@ -98,6 +99,9 @@ def evaluate_run(
         spec = spec.model_copy(update={"episodes": episodes})
     if scenarios:
         spec = spec.model_copy(update={"scenarios": tuple(s for s in spec.scenarios if s.name in scenarios)})
+    if spec.episodes < LEAST_PAIRS:
+        told = f"{spec.episodes} episodes are no evidence where chance has a part"
+        note(f"note: {told}: below {LEAST_PAIRS} the verdict is inconclusive there. Give more with --episodes.")
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
