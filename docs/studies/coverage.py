@@ -165,17 +165,28 @@ def _tail(generator: np.random.Generator) -> bool:
 
 def verdicts() -> Iterator[Case]:
     """Yield the offline verdict where the policy is worse by exactly the margin: covered is a replication that does not pass."""
-    for data in ("normal", "skewed costs", "rare catastrophes"):
+    for data, (draw, truth) in DIFFERENCES.items():
         for n in (20, 30, 60):
-            yield "offline verdict does not pass", f"{data}, difference at −margin", n, 0.975, _not_passed(data, n)
+            yield (
+                "offline verdict does not pass",
+                f"{data}, difference at −margin",
+                n,
+                0.975,
+                _not_passed(draw, truth, n),
+            )
     for n in (2, 8, 20):
         text = "normal, difference at −margin"
         yield f"{WRONG}lower end of the BCa bootstrap alone", text, n, 0.975, _below_bootstrap(n)
 
 
-def _not_passed(data: str, n: int) -> Callable[[np.random.Generator], bool]:
-    draw, truth, _ = MEANS[data]
+DIFFERENCES: dict[str, tuple[Draw, float]] = {
+    "normal": (normal, -5.0),
+    "skewed costs": (skewed, MEANS["skewed costs"][1]),
+    "rare catastrophes and noise": (lambda g, n: catastrophe(g, n) + g.standard_normal(n), -5.0),
+}
 
+
+def _not_passed(draw: Draw, truth: float, n: int) -> Callable[[np.random.Generator], bool]:
     def once(generator: np.random.Generator) -> bool:
         pair = Pair("nominal", draw(generator, n), np.zeros(n), 0, 0, deterministic=False)
         found = judge(Candidate(arm="a"), Candidate(arm="b"), [pair], margin=-truth, confidence=0.95, seed=0)

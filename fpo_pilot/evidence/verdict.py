@@ -11,7 +11,7 @@ from fpo_pilot.evidence.statistics import paired_difference
 
 LEAST_PAIRS = 20
 """Fewer paired episodes than this are no evidence where chance has a part: an interval at 95 % over two of them passed a policy that is
-worse by the margin in 23 % of trials. What is left of that error from here on is in docs/results.md, "Do the intervals hold?"."""
+worse by the margin in a quarter of trials. What is left of that error from here on is in docs/results.md, "Do the intervals hold?"."""
 _SEVERITY: dict[Result, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
 
 
