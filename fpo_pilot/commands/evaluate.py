@@ -84,6 +84,7 @@ def evaluate_run(
         cluster: address of a Ray cluster that runs them; none if empty.
     """
     from fpo_pilot.evaluate import build_arms, evaluate
+    from fpo_pilot.evaluate.earlier import FOLDER
     from fpo_pilot.plants.load import load_plant
 
     name = Manifest.read(run_dir).plant
@@ -106,7 +107,10 @@ def evaluate_run(
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
     runner = _runner(name, (run_dir, *against), spec, seed, sampler, processes, cluster)
-    with writing(run_dir, "evaluate", EVALUATION), progress("evaluate [%]", 100.0, quiet=quiet) as report:
+    with (
+        writing(run_dir, "evaluate", (*EVALUATION, f"{FOLDER}/*")),
+        progress("evaluate [%]", 100.0, quiet=quiet) as report,
+    ):
         return evaluate(
             plant,
             build_arms(plant, policies),
@@ -144,7 +148,8 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
     """Fly one of the worst episodes again and print it; exit code 1 unless every number is as it was."""
     from fpo_pilot.evaluate import Evaluation, build_arms
     from fpo_pilot.evaluate.cells import Bench
-    from fpo_pilot.evaluate.harness import FILE, cells_of
+    from fpo_pilot.evaluate.earlier import FILE
+    from fpo_pilot.evaluate.harness import cells_of
     from fpo_pilot.evaluate.worst import fly_again, read_worst, same_steps, trace
     from fpo_pilot.plants.load import load_plant
 

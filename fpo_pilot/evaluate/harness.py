@@ -17,6 +17,7 @@ from fpo_pilot.evaluate.arms import Arm, Sampler, deployments
 from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
+from fpo_pilot.evaluate.earlier import FILE, take_its_place
 from fpo_pilot.evaluate.oracle import NoPlan
 from fpo_pilot.evaluate.store import CellStore, CellTables
 from fpo_pilot.evaluate.worst import keep_worst
@@ -46,7 +47,6 @@ CHOICE_SEED_OFFSET = 1_000_003
 """The deployment is chosen on other episodes than those that are reported: the best of several flatters itself."""
 SMALL_BATCH = 1_024
 """Episodes up to which more than one thread does not pay."""
-FILE = "evaluation.json"
 
 Progress = Callable[[float, str], None]
 Runner = Callable[[Sequence[int]], Iterable[tuple[int, str, CellTables | None]]]
@@ -69,7 +69,8 @@ def evaluate(
     """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
 
     Writes episodes.parquet, selection.parquet, the step log of the first episodes of each arm, then evaluation.json.
-    What an earlier call on the same specs, code, weights and seed has computed is taken over.
+    What an earlier call on the same specs, code, weights and seed has computed is taken over; an evaluation that says
+    something else is moved to ``earlier/`` first, and counted.
 
     Args:
         plant: the plant.
@@ -91,7 +92,8 @@ def evaluate(
     with _few_threads(spec.episodes):
         if runner is not None:
             run.run_ahead(runner)
-        evaluation = run.evaluation(command, tuple(comparison))
+        evaluation = take_its_place(run_dir, run.evaluation(command, tuple(comparison)))
+        run.finish()
         keep_worst(run.bench, [(done.cell, done.tables) for done in run.reported], evaluation.deployment, run_dir)
     write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
     run.store.clear()
@@ -162,6 +164,7 @@ class _Run:
         self.choice_cells, self.reported_cells = cells_of(plant, arms, spec, seed, sampler)
         self.skipped: list[Skipped] = []
         self.reported: list[_Done] = []
+        self.chosen_from: list[_Done] = []
 
     def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:
         """Run what is missing, and put everything together."""
@@ -177,7 +180,7 @@ class _Run:
         self.reported = reported
         chosen = {name: self._choose(name, modes, chosen_from) for name, modes in self.modes.items()}
         candidate = next(iter(chosen.values()), None)
-        self.store.finish([done.tables for done in reported], [done.tables for done in chosen_from])
+        self.chosen_from = chosen_from
         return Evaluation(
             plant=self.plant.name,
             command=command,
@@ -195,6 +198,10 @@ class _Run:
             hashes={**self.bench.hashes, **{arm.name: arm.fingerprint for arm in self.arms if arm.policy is not None}},
             comparison=comparison,
         )
+
+    def finish(self) -> None:
+        """Write the tables of what :meth:`evaluation` told."""
+        self.store.finish([done.tables for done in self.reported], [done.tables for done in self.chosen_from])
 
     def run_ahead(self, runner: Runner) -> None:
         """Let workers run what is missing; what they leave is taken over as that of an earlier call is."""

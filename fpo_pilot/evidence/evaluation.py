@@ -148,6 +148,17 @@ class Skipped(Record):
     reason: str
 
 
+class EarlierEvaluation(Record):
+    """An evaluation of the run that was made before."""
+
+    folder: str
+    seed: int
+    episodes: int
+    result: Result
+    same_policy: bool
+    """Of the weights that are judged now: then it was a look at the same chance."""
+
+
 class Evaluation(Record):
     """evaluation.json."""
 
@@ -172,3 +183,5 @@ class Evaluation(Record):
     trajectories: str = "steps/stage=offline"
     comparison: tuple[str, ...] = ()
     """Run folders of the policies that were compared with."""
+    earlier: tuple[EarlierEvaluation, ...] = ()
+    """Those of the run that were made before; who tries seeds until one passes leaves them here."""
