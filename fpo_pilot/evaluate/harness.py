@@ -65,6 +65,7 @@ def evaluate(
     comparison: Sequence[str] = (),
     sampler: Sampler | None = None,
     runner: Runner | None = None,
+    grid: Sequence[str] = (),
 ) -> Evaluation:
     """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
 
@@ -82,6 +83,7 @@ def evaluate(
         command: the command line, for the record.
         comparison: run folders of the policies that are compared with.
         sampler: of flow policies, where it is not that of training.
+        grid: kinds of scenarios of ``spec`` that were made from the specs, for the record.
         runner: runs cells elsewhere, such as in several processes; here, one after the other, if None. The files are the same.
 
     Returns:
@@ -92,7 +94,7 @@ def evaluate(
     with _few_threads(spec.episodes):
         if runner is not None:
             run.run_ahead(runner)
-        evaluation = take_its_place(run_dir, run.evaluation(command, tuple(comparison)))
+        evaluation = take_its_place(run_dir, run.evaluation(command, tuple(comparison), tuple(grid)))
         run.finish()
         keep_worst(run.bench, [(done.cell, done.tables) for done in run.reported], evaluation.deployment, run_dir)
     write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
@@ -166,7 +168,7 @@ class _Run:
         self.reported: list[_Done] = []
         self.chosen_from: list[_Done] = []
 
-    def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:
+    def evaluation(self, command: str, comparison: tuple[str, ...], grid: tuple[str, ...]) -> Evaluation:
         """Run what is missing, and put everything together."""
         choice_cells, reported_cells = self.choice_cells, self.reported_cells
         if not self.spec.oracle:
@@ -187,6 +189,7 @@ class _Run:
             seed=self.seed,
             episodes=self.spec.episodes,
             scenarios=tuple(scenario.name for scenario in self.spec.scenarios),
+            grid=grid,
             faulty_scenarios=tuple(scenario.name for scenario in self.spec.scenarios if scenario.faults),
             confidence=self.spec.confidence,
             deterministic=all(not self._chance(scenario) for scenario in self.spec.scenarios),

@@ -168,6 +168,8 @@ class Evaluation(Record):
     seed: int
     episodes: int
     scenarios: tuple[str, ...]
+    grid: tuple[str, ...] = ()
+    """Kinds of scenarios that were made from the specs, beside those of evaluate.yaml."""
     faulty_scenarios: tuple[str, ...] = ()
     """Those in which a sensor has a fault, also one that its quality does not show."""
     confidence: float
