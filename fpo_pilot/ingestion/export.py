@@ -155,7 +155,12 @@ def _time_words(wanted: IngestionMap) -> str:
 
 def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> Floats:
     if pd.api.types.is_numeric_dtype(column):
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        endless = np.flatnonzero(np.isinf(values))
+        if len(endless):
+            fix = f"a number ({len(endless)} such rows). Write none where there is no reading, or correct the row."
+            raise row.error(int(endless[0]), name, f"{values[endless[0]]:g}", fix)
+        return values
     text = column.astype(str).str.strip()
     empty = text.isin(wanted.missing).to_numpy()
     plain = text.str.replace(",", ".", regex=False) if wanted.decimal == "," else text

@@ -168,6 +168,10 @@ def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_pa
     ours, theirs = read((path, mapped)), read((other, mapped))
     assert ours.time.tolist() == theirs.time.tolist()
     np.testing.assert_array_equal(ours.values["T"], theirs.values["T"])
+    typed.loc[3, "反応器温度"] = np.inf
+    typed.to_parquet(other, index=False)
+    with pytest.raises(LogError, match=r"export\.parquet: row 4, column 反応器温度: found inf, expected a number"):
+        read((other, mapped))
 
 
 def test_a_batch_column_counts_changes(frame, write) -> None:
