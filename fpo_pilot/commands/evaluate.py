@@ -169,8 +169,7 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
     """Fly one of the worst episodes again and print it; exit code 1 unless every number is as it was."""
     from fpo_pilot.evaluate import Evaluation, build_arms
     from fpo_pilot.evaluate.cells import Bench
-    from fpo_pilot.evaluate.earlier import FILE
-    from fpo_pilot.evaluate.harness import cells_of
+    from fpo_pilot.evaluate.harness import FILE, cells_of
     from fpo_pilot.evaluate.worst import fly_again, read_worst, same_steps, trace
     from fpo_pilot.plants.load import load_plant
 

@@ -17,7 +17,7 @@ from fpo_pilot.evaluate.arms import Arm, Sampler, deployments
 from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
-from fpo_pilot.evaluate.earlier import FILE, take_its_place
+from fpo_pilot.evaluate.earlier import take_its_place
 from fpo_pilot.evaluate.oracle import NoPlan
 from fpo_pilot.evaluate.store import CellStore, CellTables
 from fpo_pilot.evaluate.worst import keep_worst
@@ -47,6 +47,7 @@ CHOICE_SEED_OFFSET = 1_000_003
 """The deployment is chosen on other episodes than those that are reported: the best of several flatters itself."""
 SMALL_BATCH = 1_024
 """Episodes up to which more than one thread does not pay."""
+FILE = "evaluation.json"
 
 Progress = Callable[[float, str], None]
 Runner = Callable[[Sequence[int]], Iterable[tuple[int, str, CellTables | None]]]
@@ -202,10 +203,6 @@ class _Run:
             comparison=comparison,
         )
 
-    def finish(self) -> None:
-        """Write the tables of what :meth:`evaluation` told."""
-        self.store.finish([done.tables for done in self.reported], [done.tables for done in self.chosen_from])
-
     def run_ahead(self, runner: Runner) -> None:
         """Let workers run what is missing; what they leave is taken over as that of an earlier call is."""
         cells = [*self.choice_cells, *self.reported_cells]
@@ -221,6 +218,10 @@ class _Run:
             if tables is not None:
                 self.store.put(key, tables)
             self.progress(1.0 - (len(missing) - done) / len(cells), cells[index].title)
+
+    def finish(self) -> None:
+        """Write the tables of what :meth:`evaluation` told."""
+        self.store.finish([done.tables for done in self.reported], [done.tables for done in self.chosen_from])
 
     def _stored(self, key: str, cell: Cell) -> CellTables | None:
         return self.store.find(key, cell.episodes, cell.log_episodes)

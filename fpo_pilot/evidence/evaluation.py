@@ -173,6 +173,8 @@ class Evaluation(Record):
     faulty_scenarios: tuple[str, ...] = ()
     """Those in which a sensor has a fault, also one that its quality does not show."""
     confidence: float
+    earlier: tuple[EarlierEvaluation, ...] = ()
+    """Those of the run that were made before; who tries seeds until one passes leaves them here."""
     deterministic: bool
     """Whether the simulated plant gives the same episode for the same actions, whatever the seed."""
     rows: tuple[Row, ...]
@@ -185,5 +187,3 @@ class Evaluation(Record):
     trajectories: str = "steps/stage=offline"
     comparison: tuple[str, ...] = ()
     """Run folders of the policies that were compared with."""
-    earlier: tuple[EarlierEvaluation, ...] = ()
-    """Those of the run that were made before; who tries seeds until one passes leaves them here."""
