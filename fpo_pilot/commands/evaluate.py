@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, get_args
 
 from fpo_pilot.commands.console import note, progress, say, say_json, table
 from fpo_pilot.errors import PolicyError
-from fpo_pilot.evidence.verdict import LEAST_PAIRS
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import EVALUATION, writing
 from fpo_pilot.specs import load_evaluation_spec, spec_hash
@@ -89,6 +88,7 @@ def evaluate_run(
     """
     from fpo_pilot.evaluate import build_arms, evaluate
     from fpo_pilot.evaluate.earlier import FOLDER
+    from fpo_pilot.evidence.verdict import LEAST_PAIRS
     from fpo_pilot.plants.load import load_plant
 
     name = Manifest.read(run_dir).plant
@@ -183,11 +183,11 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
     record = Evaluation.model_validate_json((run_dir / FILE).read_bytes())
     plant = load_plant(Manifest.read(run_dir).plant)
     spec = load_evaluation_spec(plant.name).model_copy(update={"episodes": record.episodes})
-    spec = _on_grid(plant, spec, record.grid)
     arms = build_arms(plant, load_policies(plant, run_dir, [Path(other) for other in record.comparison]))
     chosen = record.deployment
     sampler = None if chosen is None else read_sampler(chosen.method, chosen.steps)
     bench = Bench(plant)
+    spec = _on_grid(plant, spec, record.grid)
     cell = next((c for c in cells_of(plant, arms, spec, record.seed, sampler)[1] if bench.key(c) == worst.cell), None)
     if cell is None:
         raise PolicyError(
