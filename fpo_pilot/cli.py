@@ -172,6 +172,9 @@ def evaluate(
     cluster: Annotated[
         str, typer.Option("--cluster", help="Run cells on Ray: local, auto (after `ray start --head`), or an address.")
     ] = "",
+    grid: Annotated[
+        str, typer.Option("--grid", help="Further scenarios from the specs: corners, noise, faults, disturbances.")
+    ] = "",
     replay_id: Annotated[str, typer.Option("--replay", help="Fly one of the worst episodes again, by its id.")] = "",
     seed: Seed = 1000,
     json: Json = False,
@@ -193,6 +196,7 @@ def evaluate(
             sampler_steps=steps,
             processes=processes,
             cluster=cluster,
+            grid=grid,
         )
     )
 

@@ -140,9 +140,17 @@ def test_a_pilot_runs_from_an_empty_folder_to_its_reports(monkeypatch, capfd, tm
     again, _, told = call(monkeypatch, capfd, "train", "cstr", "--seed", "3")
     assert again == 2
     assert "--resume" in told
-    code, out, err = call(monkeypatch, capfd, "evaluate", run, "--episodes", "3", "--json")
+    code, _, told = call(monkeypatch, capfd, "evaluate", run, "--grid", "corner")
+    assert code == 2
+    assert "--grid: found 'corner', expected some of corners" in told
+    few = ("--episodes", "3", "--grid", "noise", "--json")  # the benchmark has no noise to make scenarios of
+    code, out, err = call(monkeypatch, capfd, "evaluate", run, *few)
     assert code in (0, 1), err
+    assert "3 episodes are no evidence where chance has a part: below 20" in err
+    assert "--grid noise: cstr declares nothing" in err
     evaluation = json.loads(out)
+    assert (evaluation["grid"], evaluation["scenarios"]) == (["noise"], ["nominal"])
+    assert "--grid noise" in evaluation["command"]
     arms = {row["arm"] for row in evaluation["rows"]}
     assert {"hold", "incumbent", "flow"} <= arms
     code, out, err = call(monkeypatch, capfd, "rollout", run, "--max-episodes", "2", "--json")

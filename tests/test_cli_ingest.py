@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.logs.reader import read_steps
 from fpo_pilot.logs.writer import StepLog
+from fpo_pilot.plants.load import load_plant
+from fpo_pilot.plants.observations import observation_layout
+from fpo_pilot.specs.training import WarmStart
 from tests.ingestion.conftest import frame, logged, write  # noqa: F401  # fixtures
 from tests.test_cli import call
 
@@ -67,3 +72,16 @@ def test_what_a_killed_ingestion_left_is_not_taken_for_history(run, tmp_path, fr
     assert code == 2
     assert "found 60 rows of an ingestion that was cut short" in err
     assert read_steps(tmp_path / "runs" / "h", "history").num_rows == 60
+
+
+def test_a_log_with_bad_readings_can_be_learned_from_behind_and_before_the_hole(run, tmp_path, frame, write) -> None:  # noqa: F811
+    """The set points after the hole are those of the schedule at the steps since the episode began."""
+    frame.loc[15:24, "反応器温度_状態"] = "異常"  # no value at 18 to 24; the set point of the reactor changes at 20
+    path, mapped = write(frame)
+    code, _, err = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/h")
+    assert code == 0, err
+    read = read_logged(tmp_path / "runs" / "h", load_plant("cstr"), WarmStart(least_episodes=1))
+    back = observation_layout(load_plant("cstr"), device=torch.device("cpu"), dtype=torch.float64).history
+    # Steps 0 to 16 and 25 to 59; the last of each is what came of the one before, and the first ones after the hole are history.
+    assert read.kept.sum(dim=0).tolist() == [16, 35 - back - 1]
+    assert read.step[0].tolist() == [0, 25 + back]

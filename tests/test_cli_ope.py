@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -75,6 +76,11 @@ def test_a_policy_that_learned_nothing_is_not_let_through_and_the_record_is_in_t
     assert record["episodes"] == EPISODES
     assert record["rows"] == 60 * EPISODES
     assert record["behavior_density"] == "known"
+    assert record["seed"] == 0
+    again = shlex.split(record["command"])
+    assert again[:5] == ["fpo-pilot", "ope", str(run), "--log", str(log)]
+    assert again[5:8] == ["--arms", "incumbent", "--margin"]
+    assert again[-2:] == ["--seed", "0"]
     assert record["logged_low"] <= record["logged_return"] <= record["logged_high"] < 0.0
     assert {one["method"] for one in record["estimates"]} == {"FQE", "SN-PDIS", "WDR", "kernel-WDR"}
     assert all(one["valid"] or one["reason"] for one in record["estimates"])
@@ -86,7 +92,13 @@ def test_a_policy_that_learned_nothing_is_not_let_through_and_the_record_is_in_t
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("--arms", " , "), "--arms: found none"), (("--arms", "flow"), "found no row of flow")],
+    [
+        (("--arms", " , "), "--arms: found none"),
+        (
+            ("--arms", "flow"),
+            "found no row of flow in the nominal scenario (there are incumbent), expected some. Name others in --arms.",
+        ),
+    ],
 )
 def test_arms_that_are_not_there_are_refused(log, run, monkeypatch, capfd, words, message) -> None:
     code, _, err = call(monkeypatch, capfd, "ope", str(run), "--log", str(log), *words)

@@ -42,7 +42,8 @@ def test_every_command_that_writes_leaves_a_run_that_verifies(call, tmp_path) ->
         assert call(words[0], str(run), *words[1:], "--json")[0] in (0, 1)  # a roll-out may end on a hold
         code, out, _ = call("verify", str(run), "--deep", "--json")
         assert (code, json.loads(out)["faults"]) == (0, [])
-    assert call("evaluate", str(run), "--episodes", "2", "--json")[0] == 0  # in the place of the first
+    assert call("evaluate", str(run), "--episodes", "2", "--json")[0] == 0
+    assert (run / "earlier" / "evaluation-000" / "episodes.parquet").exists()
     call("rollout", str(run), "--max-episodes", "2", "--json")  # moves the first to earlier/
     assert (run / "earlier" / "rollout-000" / "blocks.parquet").exists()
     assert call("report", str(run), "--json")[0] == 0

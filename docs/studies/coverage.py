@@ -40,6 +40,8 @@ from fpo_pilot.evidence import (
     student_lower,
     tail_mean,
 )
+from fpo_pilot.evidence.evaluation import Candidate
+from fpo_pilot.evidence.verdict import Pair, judge
 from fpo_pilot.specs.safety import DifferenceGate
 
 ROWS = Path(__file__).resolve().parent / "coverage.parquet"
@@ -159,6 +161,43 @@ WORST = float(np.sort(skewed(np.random.default_rng(99), 4_000_000))[:800_000].me
 
 def _tail(generator: np.random.Generator) -> bool:
     return tail_mean(skewed(generator, 200), -100.0, 0.0, share=0.2).low <= WORST
+
+
+def verdicts() -> Iterator[Case]:
+    """Yield the offline verdict where the policy is worse by exactly the margin: covered is a replication that does not pass."""
+    for data, (draw, truth) in DIFFERENCES.items():
+        for n in (20, 30, 60):
+            yield (
+                "offline verdict does not pass",
+                f"{data}, difference at −margin",
+                n,
+                0.975,
+                _not_passed(draw, truth, n),
+            )
+    for n in (2, 8, 20):
+        text = "normal, difference at −margin"
+        yield f"{WRONG}lower end of the BCa bootstrap alone", text, n, 0.975, _below_bootstrap(n)
+
+
+DIFFERENCES: dict[str, tuple[Draw, float]] = {
+    "normal": (normal, -5.0),
+    "skewed costs": (skewed, MEANS["skewed costs"][1]),
+    "rare catastrophes and noise": (lambda g, n: catastrophe(g, n) + g.standard_normal(n), -5.0),
+}
+
+
+def _not_passed(draw: Draw, truth: float, n: int) -> Callable[[np.random.Generator], bool]:
+    def once(generator: np.random.Generator) -> bool:
+        pair = Pair("nominal", draw(generator, n), np.zeros(n), 0, 0, deterministic=False)
+        found = judge(Candidate(arm="a"), Candidate(arm="b"), [pair], margin=-truth, confidence=0.95, seed=0)
+        return found.result != "pass"
+
+    return once
+
+
+def _below_bootstrap(n: int) -> Callable[[np.random.Generator], bool]:
+    draw, truth, _ = MEANS["normal"]
+    return lambda generator: bootstrap_interval(draw(generator, n), resamples=1999).low <= truth
 
 
 def rates() -> Iterator[Case]:
@@ -338,7 +377,7 @@ def lines_of(rows: pd.DataFrame) -> list[str]:
         low, high = clopper_pearson(int(row.covered), int(row.of))
         word = "short of nominal" if high < row.nominal else "kept, with room" if low > row.nominal else "kept"
         lines.append(
-            f"| {row.interval} | {row.data} | {row.n:,} | {row.nominal:.0%} "
+            f"| {row.interval} | {row.data} | {row.n:,} | {100 * row.nominal:g}% "
             f"| {row.covered / row.of:.1%} ({low:.1%} to {high:.1%}) | {word} |"
         )
     return [
@@ -354,7 +393,7 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    cases = [*means(), *rates(), *looks(), *comparisons()]
+    cases = [*means(), *rates(), *looks(), *comparisons(), *verdicts()]
     rows = count(cases, options.replications, options.seed)
     rows.to_parquet(ROWS, index=False)
     put("coverage", lines_of(rows))

@@ -39,6 +39,7 @@ def run_evaluate(
     sampler_steps: int | None = None,
     processes: int | None = None,
     cluster: str = "",
+    grid: str = "",
 ) -> int:
     """Evaluate ``run_dir`` and print the table; with ``gate`` the exit code is 1 unless the verdict is a pass."""
     chosen = read_sampler(sampler, sampler_steps)
@@ -51,6 +52,7 @@ def run_evaluate(
         sampler=chosen,
         processes=processes,
         cluster=cluster,
+        grid=tuple(part.strip() for part in grid.split(",")) if grid else (),
     )
     if as_json:
         say_json(evaluation.model_dump(mode="json"))
@@ -70,6 +72,7 @@ def evaluate_run(
     sampler: Sampler | None = None,
     processes: int | None = None,
     cluster: str = "",
+    grid: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate the policy of ``run_dir`` beside hold, the incumbent, an oracle and the policies of ``against``.
 
@@ -83,8 +86,11 @@ def evaluate_run(
         sampler: of flow policies, where it is not that of training.
         processes: of this machine that run cells; None for one, or for all cores where Ray is local.
         cluster: address of a Ray cluster that runs them; none if empty.
+        grid: kinds of scenarios to make from the specs, beside those of evaluate.yaml.
     """
     from fpo_pilot.evaluate import build_arms, evaluate
+    from fpo_pilot.evaluate.earlier import FOLDER
+    from fpo_pilot.evidence.verdict import LEAST_PAIRS
     from fpo_pilot.plants.load import load_plant
 
     name = Manifest.read(run_dir).plant
@@ -100,11 +106,20 @@ def evaluate_run(
         spec = spec.model_copy(update={"episodes": episodes})
     if scenarios:
         spec = spec.model_copy(update={"scenarios": tuple(s for s in spec.scenarios if s.name in scenarios)})
+    spec = _on_grid(plant, spec, grid)
+    if spec.episodes < LEAST_PAIRS:
+        told = f"{spec.episodes} episodes are no evidence where chance has a part"
+        note(f"note: {told}: below {LEAST_PAIRS} the verdict is inconclusive there. Give more with --episodes.")
     command = " ".join(["fpo-pilot evaluate", str(run_dir), *(f"--against {other}" for other in against)])
     if sampler is not None:
         command += f" --sampler {sampler.method}" + ("" if sampler.steps is None else f" --steps {sampler.steps}")
+    if grid:
+        command += f" --grid {','.join(grid)}"
     runner = _runner(name, (run_dir, *against), spec, seed, sampler, processes, cluster)
-    with writing(run_dir, "evaluate", EVALUATION), progress("evaluate [%]", 100.0, quiet=quiet) as report:
+    with (
+        writing(run_dir, "evaluate", (*EVALUATION, f"{FOLDER}/*")),
+        progress("evaluate [%]", 100.0, quiet=quiet) as report,
+    ):
         return evaluate(
             plant,
             build_arms(plant, policies),
@@ -116,7 +131,21 @@ def evaluate_run(
             comparison=[str(other) for other in against],
             sampler=sampler,
             runner=runner,
+            grid=grid,
         )
+
+
+def _on_grid(plant: Plant, spec: EvaluationSpec, kinds: Sequence[str]) -> EvaluationSpec:
+    """Return the spec with scenarios made from what the plant declares."""
+    if not kinds:
+        return spec
+    from fpo_pilot.evaluate.grid import grid_scenarios, with_grid
+
+    more = grid_scenarios(plant.spec, plant.safety, kinds)
+    for kind in kinds:
+        if not grid_scenarios(plant.spec, plant.safety, (kind,)):
+            note(f"note: --grid {kind}: {plant.name} declares nothing to make scenarios of.")
+    return spec.model_copy(update={"scenarios": with_grid(spec.scenarios, more)})
 
 
 def _runner(
@@ -160,6 +189,7 @@ def replay(run_dir: Path, episode_id: str, *, as_json: bool) -> int:
     chosen = record.deployment
     sampler = None if chosen is None else read_sampler(chosen.method, chosen.steps)
     bench = Bench(plant)
+    spec = _on_grid(plant, spec, record.grid)
     cell = next((c for c in cells_of(plant, arms, spec, record.seed, sampler)[1] if bench.key(c) == worst.cell), None)
     if cell is None:
         raise PolicyError(

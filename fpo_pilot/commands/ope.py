@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,8 +67,11 @@ def judge_run(
     )
     answer, beyond, worth = judge_policy(estimates, batch, logged, behind, margin=accepted)
     interval = bootstrap_interval(np.asarray(returns_of(batch)), 0.95, seed)
+    words = ["fpo-pilot", "ope", str(run_dir), "--log", str(log), "--arms", ",".join(arms), "--margin", f"{accepted:g}"]
     return OffPolicyRecord(
         plant=plant.name,
+        command=shlex.join([*words, "--draws", str(draws), "--seed", str(seed)]),
+        seed=seed,
         deployment=deployment.label,
         log=str(log),
         log_root=logged.source.ledger_root,

@@ -17,6 +17,7 @@ from fpo_pilot.evaluate.arms import Arm, Sampler, deployments
 from fpo_pilot.evaluate.cells import Bench, Cell
 from fpo_pilot.evaluate.choice import Tried, choose
 from fpo_pilot.evaluate.determinism import chance_in_plant, chance_in_sensors
+from fpo_pilot.evaluate.earlier import take_its_place
 from fpo_pilot.evaluate.oracle import NoPlan
 from fpo_pilot.evaluate.store import CellStore, CellTables
 from fpo_pilot.evaluate.worst import keep_worst
@@ -70,11 +71,13 @@ def evaluate(
     comparison: Sequence[str] = (),
     sampler: Sampler | None = None,
     runner: Runner | None = None,
+    grid: Sequence[str] = (),
 ) -> Evaluation:
     """Run every arm on the same episodes, shield on and off, and judge the first policy against the incumbent.
 
     Writes episodes.parquet, selection.parquet, the step log of the first episodes of each arm, then evaluation.json.
-    What an earlier call on the same specs, code, weights and seed has computed is taken over.
+    What an earlier call on the same specs, code, weights and seed has computed is taken over; an evaluation that says
+    something else is moved to ``earlier/`` first, and counted.
 
     Args:
         plant: the plant.
@@ -86,6 +89,7 @@ def evaluate(
         command: the command line, for the record.
         comparison: run folders of the policies that are compared with.
         sampler: of flow policies, where it is not that of training.
+        grid: kinds of scenarios of ``spec`` that were made from the specs, for the record.
         runner: runs cells elsewhere, such as in several processes; here, one after the other, if None. The files are the same.
 
     Returns:
@@ -96,7 +100,8 @@ def evaluate(
     with _few_threads(spec.episodes):
         if runner is not None:
             run.run_ahead(runner)
-        evaluation = run.evaluation(command, tuple(comparison))
+        evaluation = take_its_place(run_dir, run.evaluation(command, tuple(comparison), tuple(grid)))
+        run.finish()
         keep_worst(run.bench, [(done.cell, done.tables) for done in run.reported], evaluation.deployment, run_dir)
     write_json_atomic(run_dir / FILE, evaluation.model_dump(mode="json"))
     run.store.clear()
@@ -168,8 +173,9 @@ class _Run:
         self.choice_cells, self.reported_cells = cells_of(plant, arms, spec, seed, sampler)
         self.skipped: list[Skipped] = []
         self.reported: list[_Done] = []
+        self.chosen_from: list[_Done] = []
 
-    def evaluation(self, command: str, comparison: tuple[str, ...]) -> Evaluation:
+    def evaluation(self, command: str, comparison: tuple[str, ...], grid: tuple[str, ...]) -> Evaluation:
         """Run what is missing, and put everything together."""
         choice_cells, reported_cells = self.choice_cells, self.reported_cells
         if not self.spec.oracle:
@@ -183,13 +189,14 @@ class _Run:
         self.reported = reported
         chosen = {name: self._choose(name, modes, chosen_from) for name, modes in self.modes.items()}
         candidate = next(iter(chosen.values()), None)
-        self.store.finish([done.tables for done in reported], [done.tables for done in chosen_from])
+        self.chosen_from = chosen_from
         return Evaluation(
             plant=self.plant.name,
             command=command,
             seed=self.seed,
             episodes=self.spec.episodes,
             scenarios=tuple(scenario.name for scenario in self.spec.scenarios),
+            grid=grid,
             faulty_scenarios=tuple(scenario.name for scenario in self.spec.scenarios if scenario.faults),
             confidence=self.spec.confidence,
             deterministic=all(not self._chance(scenario) for scenario in self.spec.scenarios),
@@ -227,6 +234,10 @@ class _Run:
             if tables is not None:
                 self.store.put(key, tables)
             self.progress(1.0 - (len(missing) - done) / len(cells), cells[index].title)
+
+    def finish(self) -> None:
+        """Write the tables of what :meth:`evaluation` told."""
+        self.store.finish([done.tables for done in self.reported], [done.tables for done in self.chosen_from])
 
     def _stored(self, key: str, cell: Cell) -> CellTables | None:
         return self.store.find(key, cell.episodes, cell.log_episodes)

@@ -163,6 +163,17 @@ class Skipped(Record):
     reason: str
 
 
+class EarlierEvaluation(Record):
+    """An evaluation of the run that was made before."""
+
+    folder: str
+    seed: int
+    episodes: int
+    result: Result
+    same_policy: bool
+    """Of the weights that are judged now: then it was a look at the same chance."""
+
+
 class Evaluation(Record):
     """evaluation.json."""
 
@@ -172,9 +183,13 @@ class Evaluation(Record):
     seed: int
     episodes: int
     scenarios: tuple[str, ...]
+    grid: tuple[str, ...] = ()
+    """Kinds of scenarios that were made from the specs, beside those of evaluate.yaml."""
     faulty_scenarios: tuple[str, ...] = ()
     """Those in which a sensor has a fault, also one that its quality does not show."""
     confidence: float
+    earlier: tuple[EarlierEvaluation, ...] = ()
+    """Those of the run that were made before; who tries seeds until one passes leaves them here."""
     deterministic: bool
     """Whether the simulated plant gives the same episode for the same actions, whatever the seed."""
     rows: tuple[Row, ...]

@@ -69,6 +69,9 @@ def paired_difference(
 ) -> Interval:
     """Estimate the mean of ``a − b``, paired: value i of both comes from the same seed.
 
+    Each limit is the wider of the BCa bootstrap's and Student's: the first alone is too near to the mean where pairs are few, the second
+    where they are skewed.
+
     Raises:
         EvidenceError: the two have different lengths.
     """
@@ -78,7 +81,11 @@ def paired_difference(
             f"paired difference: found {len(first)} and {len(second)} values, expected pairs. "
             "Evaluate both on the same seeds."
         )
-    return bootstrap_interval(first - second, confidence, seed)
+    found = bootstrap_interval(first - second, confidence, seed)
+    if found.degenerate:
+        return found
+    _, low, high = student_interval(first - second, confidence)
+    return found.model_copy(update={"low": min(found.low, low), "high": max(found.high, high)})
 
 
 def student_interval(values: Sequence[float] | Floats, confidence: float = 0.95) -> tuple[float, float, float]:

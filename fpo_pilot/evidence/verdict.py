@@ -9,6 +9,9 @@ from fpo_pilot.evidence.evaluation import Candidate, Estimate, Result, ScenarioV
 from fpo_pilot.evidence.interval import Floats, Interval
 from fpo_pilot.evidence.statistics import paired_difference
 
+LEAST_PAIRS = 20
+"""Fewer paired episodes than this are no evidence where chance has a part: an interval at 95 % over two of them passed a policy that is
+worse by the margin in a quarter of trials. What is left of that error from here on is in docs/results.md, "Do the intervals hold?"."""
 _SEVERITY: dict[Result, int] = {"pass": 0, "inconclusive": 1, "fail": 2}
 
 
@@ -99,6 +102,11 @@ def _decide(pair: Pair, difference: Interval, margin: float, confidence: float) 
         return "inconclusive", (
             f"The difference is {difference.mean:+.6g}, but {difference.note}, so that chance cannot be judged. "
             "Evaluate more episodes."
+        )
+    if difference.n < LEAST_PAIRS and not pair.deterministic:
+        return "inconclusive", (
+            f"The difference is {difference.mean:+.6g} over {difference.n} paired episodes: fewer than {LEAST_PAIRS} are no evidence where "
+            "chance has a part. Evaluate more episodes."
         )
     bound = f"the margin of −{margin:g}" if margin else "zero"
     if difference.degenerate:

@@ -29,6 +29,9 @@ _SAY = {
     "no_reward": Text(
         en="**No reward**: it needs {names}, which the log does not have. Nothing can be learned from returns.",
         ja="**報酬なし**：計算に必要な{names}がログにありません。収益に基づく学習や評価はできません。"),
+    "holes": Text(
+        en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on.",
+        ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"),
     "look": Text(en="Worth a look", ja="確認が必要な点"),
     "nothing": Text(en="nothing", ja="なし"),
     "stuck": Text(
@@ -83,6 +86,8 @@ def markdown(report: QualityReport, language: Language) -> str:
     lines = [f"# {say('title', plant=report.plant)}", ""]
     facts = report.model_dump(include={"rows", "hours", "episodes", "dropped_episodes", "dropped_rows", "terminated"})
     lines += [say("facts", files=comma.join(report.files), **facts), say(f"density_{report.behavior_density}")]
+    if report.without_value:
+        lines += ["", say("holes", count=report.without_value)]
     if report.no_reward:
         lines += ["", say("no_reward", names=comma.join(report.no_reward))]
     lines += ["", f"## {say('look')}", "", *(f"- {line}" for line in warnings(report, language) or [say("nothing")])]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.ingestion.export import Export
-from fpo_pilot.ingestion.grid import Gap, Piece, pieces
+from fpo_pilot.ingestion.grid import BAD, Gap, Piece, pieces
 from fpo_pilot.logs.schema import measured_names, names_of
 from fpo_pilot.plants.reward import Declared, RewardModel, limit_margins, reward_model, reward_terms
 from fpo_pilot.specs.ingestion import IngestionMap
@@ -40,6 +40,23 @@ class Ingested:
     """Signals that the reward needs and the log does not have; without them there is none."""
     file: npt.NDArray[np.int64]
     """``[N]`` which file a row is of."""
+    values: dict[str, npt.NDArray[np.float64]]
+    """Of each signal ``[M]`` at every time of the grid, also those left out; NaN where there is no value."""
+    quality: dict[str, npt.NDArray[np.uint8]]
+    """Of each signal ``[M]``: the codes of ``values``."""
+    without_value: int
+    """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """An episode: rows of a piece, with holes."""
+
+    piece: int
+    first: int
+    steps: int
+    rows: npt.NDArray[np.int64]
+    """Those that are logged, counted from ``first``."""
 
 
 def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) -> Ingested:
@@ -60,9 +77,19 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) 
     parts: list[Piece] = []
     gaps: list[Gap] = []
     settings = wanted.resampling
+    most = wanted.episodes.steps or spec.timing.horizon
+    bridged = (
+        most if wanted.episodes.column is not None else 0
+    )  # the column says where an episode begins, a gap does not
     for index in ordered:
         more, missing = pieces(
-            exports[index], index, spec, method=settings.method, max_gap=settings.max_gap, actions=actions
+            exports[index],
+            index,
+            spec,
+            method=settings.method,
+            max_gap=settings.max_gap,
+            actions=actions,
+            bridged=bridged,
         )
         parts += more
         gaps += missing
@@ -98,48 +125,70 @@ class _Episodes:
         self.missing = tuple(sorted(needed - self.known))
         self.most = wanted.episodes.steps or spec.timing.horizon
         self._pieces: list[Piece] = []
-        self._starts: list[tuple[int, int, int]] = []  # piece, first row, steps
+        self._windows: list[_Window] = []
         self._dropped = [0, 0]
 
     def add(self, piece: Piece) -> None:
-        """Cut one piece; its last row has no step of its own, it is what came of the step before."""
-        index, rows = len(self._pieces), len(piece.time)
+        """Cut one piece; its last row has no step of its own, it is what came of the step before.
+
+        A step counts where all is known before and after it. Where it is not, the episode has a hole, and its steps are counted on: the
+        set point and the place in the batch are those of the time since its beginning.
+        """
+        index, rows, known = len(self._pieces), len(piece.time), piece.known
         self._pieces.append(piece)
-        over = self._over(piece)
+        whole = known[:-1] & known[1:]
+        over = self._over(piece) & whole
         first = 0
         while first < rows - 1:
+            if first > 0 and not whole[first]:  # an episode that goes on from another begins where something is known
+                later = np.flatnonzero(whole[first:])
+                first = first + int(later[0]) if len(later) else rows
+                continue
             end = np.flatnonzero(over[first:])
             steps = min(self.most, rows - 1 - first, int(end[0]) + 1 if len(end) else rows)
-            if steps >= self.wanted.episodes.at_least:
-                self._starts.append((index, first, steps))
-            else:
+            kept = np.flatnonzero(whole[first : first + steps])
+            if len(kept) >= self.wanted.episodes.at_least:
+                self._windows.append(_Window(index, first, steps, kept))
+            elif len(kept):
                 self._dropped[0] += 1
-                self._dropped[1] += steps
+                self._dropped[1] += len(kept)
             first += steps
 
     def result(self, gaps: tuple[Gap, ...]) -> Ingested:
         """Compute rewards and margins of all episodes together, step by step."""
-        if not self._starts:
-            raise LogError(
-                f"ingest: found no episode of {self.wanted.episodes.at_least} steps or more ({len(self._pieces)} pieces without a gap, "
-                f"{self._dropped[0]} episodes too short), expected at least one. Look at `resampling.max_gap` and `episodes` of the map."
-            )
-        taken = [
-            np.arange(first, first + steps) + offset
-            for (index, first, steps), offset in zip(self._starts, self._offsets(), strict=True)
-        ]
-        now = np.concatenate(taken)
-        length = np.array([steps for _, _, steps in self._starts])
-        step = np.concatenate([np.arange(steps) for steps in length])
-        columns = self._seen(now) | self._worth(now, step) | self._ends(now, step, length)
-        columns |= {"episode_id": np.repeat(np.arange(len(length)), length), "step": step.astype(np.int32)}
+        quality = {name: self._joined([p.quality[name] for p in self._pieces]) for name in self._pieces[0].quality}
+        if not self._windows:
+            raise self._nothing(quality)
+        offsets = np.concatenate(([0], np.cumsum([len(piece.time) for piece in self._pieces])))
+        now = np.concatenate([offsets[one.piece] + one.first + one.rows for one in self._windows])
+        step = np.concatenate([one.rows for one in self._windows])
+        length = np.array([len(one.rows) for one in self._windows])
+        episode = np.repeat(np.arange(len(length)), length)
+        columns = self._seen(now) | self._worth(now, step, episode) | self._ends(len(now), length)
+        columns |= {"episode_id": episode, "step": step.astype(np.int32)}
         columns["t"] = self._joined([piece.time for piece in self._pieces])[now].astype("datetime64[ns]")
-        files = self._joined([np.full(len(piece.time), piece.file) for piece in self._pieces])[now]
-        return Ingested(columns, len(length), len(now), gaps, self._dropped[0], self._dropped[1], self.missing, files)
+        return Ingested(
+            columns=columns,
+            episodes=len(length),
+            rows=len(now),
+            gaps=gaps,
+            dropped_episodes=self._dropped[0],
+            dropped_rows=self._dropped[1],
+            no_reward=self.missing,
+            file=self._joined([np.full(len(piece.time), piece.file) for piece in self._pieces])[now],
+            values={name: self._column(name) for name in self._pieces[0].values},
+            quality=quality,
+            without_value=sum(int((~piece.known).sum()) for piece in self._pieces),
+        )
 
-    def _offsets(self) -> list[int]:
-        sizes = np.concatenate(([0], np.cumsum([len(piece.time) for piece in self._pieces])))
-        return [int(sizes[index]) for index, _, _ in self._starts]
+    def _nothing(self, quality: Mapping[str, npt.NDArray[np.uint8]]) -> LogError:
+        lost = {name: float((codes == BAD).mean()) for name, codes in quality.items()}
+        worst = max(lost, key=lambda name: lost[name])
+        told = f"; {worst} has no value at {lost[worst]:.0%} of the times" if lost[worst] > 0.0 else ""
+        return LogError(
+            f"ingest: found no episode of {self.wanted.episodes.at_least} steps or more ({len(self._pieces)} pieces without a gap, "
+            f"{self._dropped[0]} episodes too short{told}), expected at least one. Look at `resampling.max_gap` and `episodes` of the map."
+        )
 
     @staticmethod
     def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -171,30 +220,33 @@ class _Episodes:
         rows = {name: reading if name in self.measured else moved for name in self.known}
         return {name: torch.from_numpy(self._column(name)[rows[name]]) for name in sorted(self.known)}
 
-    def _worth(self, now: npt.NDArray[np.int64], step: npt.NDArray[np.int64]) -> Columns:
+    def _worth(
+        self, now: npt.NDArray[np.int64], step: npt.NDArray[np.int64], episode: npt.NDArray[np.int64]
+    ) -> Columns:
         limits = tuple(limit for limit in self.model.limits if limit.signal in self.known)
         after = self._signals(now + 1, now)
         columns: Columns = {f"margin.{name}": value.numpy() for name, value in limit_margins(limits, after).items()}
         if self.missing:
             return columns
-        before = self._signals(now, np.where(step == 0, now, now - 1))
+        follows = np.concatenate(([False], (episode[1:] == episode[:-1]) & (np.diff(step) == 1)))
+        before = self._signals(
+            now, np.where(follows, now - 1, now)
+        )  # at a beginning, and after a hole, nothing changed
         total = np.zeros(len(now))
         terms: dict[str, npt.NDArray[np.float64]] = {}
-        starts = np.flatnonzero(step == 0)
-        reached = torch.zeros((len(starts), len(self.model.reach_goals)), dtype=torch.bool)
+        reached = torch.zeros((int(episode[-1]) + 1, len(self.model.reach_goals)), dtype=torch.bool)
         for index in range(int(step.max()) + 1):
             rows = np.flatnonzero(step == index)
-            episode = torch.from_numpy(np.searchsorted(starts, rows, side="right") - 1)
-            chosen = torch.from_numpy(rows)
+            own, chosen = torch.from_numpy(episode[rows]), torch.from_numpy(rows)
             worth = reward_terms(
                 self.model,
                 {name: value[chosen] for name, value in after.items()},
                 {name: value[chosen] for name, value in before.items()},
                 torch.empty(len(rows), dtype=torch.float64),
                 torch.full((len(rows),), index),
-                reached[episode],
+                reached[own],
             )
-            reached[episode] = worth.reached
+            reached[own] = worth.reached
             for name, value in worth.terms.items():
                 terms.setdefault(name, np.zeros(len(now)))[rows] = value.numpy()
         for column in terms.values():
@@ -229,16 +281,19 @@ class _Episodes:
             return np.zeros(count, np.bool_), tripped.numpy()
         return end.holds(after, before, torch.empty(count, dtype=torch.float64)).numpy(), tripped.numpy()
 
-    def _ends(self, now: npt.NDArray[np.int64], step: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> Columns:
+    def _ends(self, count: int, length: npt.NDArray[np.int64]) -> Columns:
         last = np.cumsum(length) - 1
-        terminated, reason = np.zeros(len(now), np.bool_), np.full(len(now), None, dtype=object)
-        for row, (index, first, steps) in zip(last, self._starts, strict=True):
-            piece = self._pieces[index]
-            rows = slice(first + steps - 1, first + steps + 1)
+        terminated, reason = np.zeros(count, np.bool_), np.full(count, None, dtype=object)
+        for row, one in zip(last, self._windows, strict=True):
+            piece = self._pieces[one.piece]
+            if one.rows[-1] < one.steps - 1:  # its end is in a hole
+                reason[row] = "gap"
+                continue
+            rows = slice(one.first + one.steps - 1, one.first + one.steps + 1)
             ended, tripped = self._ended({name: column[rows] for name, column in piece.values.items()})
             terminated[row] = bool(ended[0] | tripped[0])
-            cut = "horizon" if steps == self.most else "gap"
+            cut = "horizon" if one.steps == self.most else "gap"
             reason[row] = "trip" if tripped[0] else "task" if ended[0] else cut
-        truncated = np.zeros(len(now), np.bool_)
+        truncated = np.zeros(count, np.bool_)
         truncated[last] = ~terminated[last]
         return {"terminated": terminated, "truncated": truncated, "end_reason": reason.tolist()}

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion.delimited import read_delimited, require_columns
 from fpo_pilot.logs.tables import read_parquet
-from fpo_pilot.specs.findings import did_you_mean
 from fpo_pilot.specs.ingestion import IngestionMap, SignalColumn
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.units import convert_point, parse_unit
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+_OFFSET = r"\d[T ].*\d *(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
+"""At the end of an ISO 8601 time, behind its hours."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,10 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     """Read a CSV or Parquet file as ``wanted`` says.
 
     Raises:
-        LogError: there is no such file, its encoding is another, a column is missing, a text is no number or no time, or a time
-            comes twice or goes back.
+        LogError: there is no such file, its encoding is another, a column is missing or there twice, a line is short or long, a text is
+            no number or no time, or a time comes twice or goes back.
     """
-    frame = _frame(path, wanted)
-    row = _Rows(path, wanted.skip_before + wanted.skip_after + 2 if path.suffix.lower() != ".parquet" else 1)
-    _require_columns(frame, wanted, path)
+    frame, row = _frame(path, wanted)
     time = _times(frame[wanted.time.column], wanted, row)
     values, bad = {}, {}
     for name, entry in wanted.signals.items():
@@ -76,71 +75,30 @@ class _Rows:
     """Says where a row stands."""
 
     path: Path
-    first: int
-    """Line of the first row of data in the file, from 1."""
+    line: npt.NDArray[np.int64]
+    """Of each row of data, from 1."""
 
     def error(self, index: int, column: str, found: str, expected: str) -> LogError:
-        return LogError(f"{self.path}: row {self.first + index}, column {column}: found {found}, expected {expected}")
+        return LogError(f"{self.path}: row {self.line[index]}, column {column}: found {found}, expected {expected}")
 
 
-def _frame(path: Path, wanted: IngestionMap) -> pd.DataFrame:
+def _frame(path: Path, wanted: IngestionMap) -> tuple[pd.DataFrame, _Rows]:
     if not path.is_file():
         raise LogError(f"{path}: found no file, expected an export as .csv or .parquet. Correct the path.")
-    if path.suffix.lower() == ".parquet":
-        table: pd.DataFrame = read_parquet(path).to_pandas()
-        return table
-    skipped: Any = [
-        *range(wanted.skip_before),
-        *range(wanted.skip_before + 1, wanted.skip_before + 1 + wanted.skip_after),
-    ]
-    try:
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            na_filter=False,
-            encoding=wanted.encoding,
-            sep=wanted.delimiter,
-            skiprows=skipped,
-            skipinitialspace=True,
-            index_col=False,
-        )
-    except UnicodeDecodeError as problem:
-        raise LogError(
-            f"{path}: found bytes that are no {wanted.encoding} (at byte {problem.start}), expected text in the encoding of the map. "
-            "Write `encoding: cp932` for Shift-JIS, or utf-8-sig for UTF-8 with a mark."
-        ) from problem
-    except (ValueError, OSError) as problem:
-        raise LogError(
-            f"{path}: found text that is no table ({problem}), expected lines of as many columns as the header has. "
-            "Look at `delimiter`, `skip_before` and `decimal` of the map."
-        ) from problem
-    if frame.empty:
-        raise LogError(f"{path}: found a header and no rows, expected samples. Export the period again.")
-    return frame.rename(columns=str.strip)
-
-
-def _require_columns(frame: pd.DataFrame, wanted: IngestionMap, path: Path) -> None:
-    present = tuple(str(name) for name in frame.columns)
-    twice = sorted({name for name in present if present.count(name) > 1})
-    if twice:
-        raise LogError(f"{path}: found two columns {twice[0]!r}, expected each name once. Rename one in the export.")
-    needed = [(f"signals.{name}.column", entry.column) for name, entry in wanted.signals.items()]
-    needed += [(f"signals.{n}.quality", e.quality) for n, e in wanted.signals.items() if e.quality is not None]
-    needed.append(("time.column", wanted.time.column))
-    needed += [("episodes.column", wanted.episodes.column)] if wanted.episodes.column is not None else []
-    needed += [("log_density", wanted.log_density)] if wanted.log_density is not None else []
-    for where, column in needed:
-        if column not in present:
-            shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
-            fix = did_you_mean(column, present, f"Correct `{where}` in the map, or `skip_before` and `delimiter`.")
-            raise LogError(f"{path}: found no column {column!r} (there are {shown}), expected it for {where}. {fix}")
+    if path.suffix.lower() != ".parquet":
+        read = read_delimited(path, wanted)
+        return read.frame, _Rows(path, read.line)
+    table = read_parquet(path)
+    require_columns(table.schema.names, wanted, path)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame, _Rows(path, np.arange(1, len(frame) + 1))
 
 
 def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[np.int64]:
     name = wanted.time.column
     try:
-        parsed = pd.to_datetime(column, format=wanted.time.format or "ISO8601", errors="coerce")
+        utc = _have_offsets(column, wanted, row)
+        parsed = pd.to_datetime(column, format=wanted.time.format or "ISO8601", errors="coerce", utc=utc)
     except (ValueError, TypeError) as problem:
         raise row.error(0, name, f"{column.iloc[0]!r} ({problem})", _time_words(wanted)) from problem
     missing = np.flatnonzero(parsed.isna().to_numpy())
@@ -163,6 +121,20 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
     return np.asarray(time, np.int64)
 
 
+def _have_offsets(column: pd.Series, wanted: IngestionMap, row: _Rows) -> bool:
+    """Return whether every time is a text with its offset from UTC, which may change; times with and without one are refused."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return False
+    if wanted.time.format is not None:
+        return "%z" in wanted.time.format
+    has = column.astype(str).str.strip().str.contains(_OFFSET).to_numpy(np.bool_)
+    if has.any() and not has.all():
+        index = int(np.flatnonzero(has != has[0])[0])
+        found = f"{column.iloc[index]!r} after {column.iloc[index - 1]!r}"
+        raise row.error(index, wanted.time.column, found, "an offset from UTC in every time, or in none. Export again.")
+    return bool(has.any())
+
+
 def _in_zone(parsed: pd.Series, wanted: IngestionMap, row: _Rows) -> pd.Series:
     """Give local times their zone; an hour that comes twice, or never, in the night the clocks change is refused."""
     located: pd.Series = parsed.dt.tz_localize(wanted.time.zone, ambiguous="NaT", nonexistent="NaT")
@@ -183,7 +155,12 @@ def _time_words(wanted: IngestionMap) -> str:
 
 def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> Floats:
     if pd.api.types.is_numeric_dtype(column):
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        endless = np.flatnonzero(np.isinf(values))
+        if len(endless):
+            fix = f"a number ({len(endless)} such rows). Write none where there is no reading, or correct the row."
+            raise row.error(int(endless[0]), name, f"{values[endless[0]]:g}", fix)
+        return values
     text = column.astype(str).str.strip()
     empty = text.isin(wanted.missing).to_numpy()
     plain = text.str.replace(",", ".", regex=False) if wanted.decimal == "," else text

@@ -1,8 +1,7 @@
-"""Irregular samples onto the grid of the control period; what is too old is no reading, and what is missing cuts."""
+"""Irregular samples onto the grid of the control period; what is old is held, and what is too old is no reading."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +17,18 @@ PERIODS_TO_GAP = 3.0
 
 @dataclass(frozen=True)
 class Piece:
-    """Control steps without a gap, of one file and one batch; arrays ``[n]``."""
+    """Control steps without a gap, of one file and one batch; arrays ``[n]``, NaN where there is no value."""
 
     file: int
     time: npt.NDArray[np.int64]
     values: dict[str, Floats]
     quality: dict[str, npt.NDArray[np.uint8]]
     log_density: Floats | None
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """``[n]`` whether every reading, action and set point has a value."""
+        return np.asarray(np.all([np.isfinite(column) for column in self.values.values()], axis=0), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,14 @@ class Gap:
 
 
 def pieces(
-    export: Export, file: int, plant: PlantSpec, *, method: str, max_gap: float | None, actions: tuple[str, ...]
+    export: Export,
+    file: int,
+    plant: PlantSpec,
+    *,
+    method: str,
+    max_gap: float | None,
+    actions: tuple[str, ...],
+    bridged: int = 0,
 ) -> tuple[list[Piece], list[Gap]]:
     """Cut an export at its gaps and batches, and put each part on the grid of the control period.
 
@@ -49,18 +60,18 @@ def pieces(
         method: of readings, ``hold`` or ``linear``.
         max_gap: seconds; three periods if None.
         actions: signals that are always held, as set points are.
+        bridged: periods without a sample up to which a batch goes on; nothing is filled in there either.
     """
     period = round(plant.timing.period * 1e9)
     reach = round((PERIODS_TO_GAP * plant.timing.period if max_gap is None else max_gap) * 1e9)
     jump = np.diff(export.time)
     gaps = [Gap(file, int(export.time[i]), float(jump[i]) / 1e9) for i in np.flatnonzero(jump > reach)]
-    cuts = np.flatnonzero((jump > reach) | (np.diff(export.batch) != 0)) + 1
+    cuts = np.flatnonzero((jump > max(reach, bridged * period)) | (np.diff(export.batch) != 0)) + 1
     found = []
     for part in np.split(np.arange(len(export.time)), cuts):
         samples = export.time[part]
         grid = np.arange(samples[0], samples[-1] + 1, period)
-        made = _on_grid(export, file, plant, part, grid, reach, method, actions)
-        found += list(_without_missing_actions(made, actions))
+        found.append(_on_grid(export, file, plant, part, grid, reach, method, actions))
     return found, gaps
 
 
@@ -74,14 +85,15 @@ def _on_grid(
     method: str,
     actions: tuple[str, ...],
 ) -> Piece:
-    samples = export.time[part]
+    samples, period = export.time[part], round(plant.timing.period * 1e9)
     newest = np.searchsorted(samples, grid, side="right") - 1
     values, quality = {}, {}
     for name, column in export.values.items():
         own, usable = column[part], np.isfinite(column[part]) & ~export.bad[name][part]
         held = name in actions or plant.signals[name].role == "reference" or method == "hold"
-        values[name], fresh = (_held if held else _between)(samples, own, usable, grid, reach)
-        code = np.where(np.isnan(values[name]), BAD, np.where(usable[newest] & fresh, GOOD, HELD))
+        values[name] = (_held if held else _between)(samples, own, usable, grid, reach)
+        fresh = usable[newest] & (_age(samples[usable], grid) < period)
+        code = np.where(np.isnan(values[name]), BAD, np.where(fresh, GOOD, HELD))
         low, high = plant.signals[name].range
         outside = (values[name] < low) | (values[name] > high)
         quality[name] = np.where(outside, OUTSIDE, code).astype(np.uint8)
@@ -89,42 +101,34 @@ def _on_grid(
     return Piece(file, grid, values, quality, density)
 
 
+def _age(times: npt.NDArray[np.int64], grid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how long ago, in nanoseconds, the last of ``times`` was at each time of the grid; for ever where there is none."""
+    last = np.searchsorted(times, grid, side="right") - 1
+    if not len(times):
+        return np.full(len(grid), np.iinfo(np.int64).max)
+    return np.where(last >= 0, grid - times[np.maximum(last, 0)], np.iinfo(np.int64).max)
+
+
 def _held(
     samples: npt.NDArray[np.int64], own: Floats, usable: Flags, grid: npt.NDArray[np.int64], reach: int
-) -> tuple[Floats, Flags]:
-    """Return the last usable value at each time of the grid, NaN where it is older than ``reach``, and where it is the newest."""
+) -> Floats:
+    """Return the last usable value at each time of the grid, NaN where it is older than ``reach``."""
     times, values = samples[usable], own[usable]
-    last = np.searchsorted(times, grid, side="right") - 1
-    known = last >= 0
-    age = grid - times[np.maximum(last, 0)] if len(times) else np.full(len(grid), reach + 1)
-    taken = values[np.maximum(last, 0)] if len(times) else np.full(len(grid), np.nan)
-    return np.where(known & (age <= reach), taken, np.nan), np.ones(len(grid), np.bool_)
+    if not len(times):
+        return np.full(len(grid), np.nan)
+    last = np.maximum(np.searchsorted(times, grid, side="right") - 1, 0)
+    return np.where(_age(times, grid) <= reach, values[last], np.nan)
 
 
 def _between(
     samples: npt.NDArray[np.int64], own: Floats, usable: Flags, grid: npt.NDArray[np.int64], reach: int
-) -> tuple[Floats, Flags]:
+) -> Floats:
     """Return the line between the usable values around each time; NaN where they are farther apart than ``reach``."""
     times, values = samples[usable], own[usable]
     if not len(times):
-        return np.full(len(grid), np.nan), np.zeros(len(grid), np.bool_)
+        return np.full(len(grid), np.nan)
     after = np.clip(np.searchsorted(times, grid, side="left"), 0, len(times) - 1)
     before = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(times) - 1)
     spanned = (times[before] <= grid) & (grid <= times[after]) & (times[after] - times[before] <= reach)
     line = np.interp((grid - samples[0]).astype(np.float64), (times - samples[0]).astype(np.float64), values)
-    return np.where(spanned, line, np.nan), np.ones(len(grid), np.bool_)
-
-
-def _without_missing_actions(piece: Piece, actions: tuple[str, ...]) -> Iterator[Piece]:
-    """Cut a piece where it is not known what was done."""
-    known = np.all([np.isfinite(piece.values[name]) for name in actions], axis=0)
-    edges = np.flatnonzero(np.diff(known.astype(np.int8))) + 1
-    for rows in np.split(np.arange(len(known)), edges):
-        if len(rows) and known[rows[0]]:
-            yield Piece(
-                piece.file,
-                piece.time[rows],
-                {name: column[rows] for name, column in piece.values.items()},
-                {name: column[rows] for name, column in piece.quality.items()},
-                None if piece.log_density is None else piece.log_density[rows],
-            )
+    return np.where(spanned, line, np.nan)

@@ -14,7 +14,7 @@ from scipy import stats
 
 from fpo_pilot.evidence import block_length
 from fpo_pilot.ingestion.episodes import Ingested
-from fpo_pilot.ingestion.grid import BAD, GOOD, HELD, OUTSIDE
+from fpo_pilot.ingestion.grid import BAD, HELD, OUTSIDE
 from fpo_pilot.logs.schema import measured_names, names_of
 from fpo_pilot.plants.reward import Declared
 
@@ -36,7 +36,7 @@ class Figures(BaseModel):
 
 
 class SignalQuality(Figures):
-    """One signal; shares are of all rows."""
+    """One signal; what is missing, held or outside is a share of all times of the grid, also of those that no episode holds."""
 
     signal: str
     unit: str
@@ -49,7 +49,7 @@ class SignalQuality(Figures):
     held: float
     """Share that repeats an older reading."""
     outside: float
-    """Share outside the declared range."""
+    """Share outside the declared range; of an action, outside its limits."""
     saturated: float | None
     """Of an action: share at one of its limits."""
     longest_stuck: int
@@ -104,6 +104,8 @@ class QualityReport(Figures):
     no_reward: tuple[str, ...]
     terminated: int
     """Episodes that ended by a trip or the end of the task."""
+    without_value: int
+    """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
     signals: tuple[SignalQuality, ...]
     coverage: tuple[Coverage, ...]
     drift: tuple[Drift, ...]
@@ -132,15 +134,11 @@ def quality_report(
     measured, actions = measured_names(spec), names_of(spec, "action")
     readings = {name: np.asarray(columns[f"obs.{name}"], np.float64) for name in measured}
     moved = {name: np.asarray(columns[f"act.applied.{name}"], np.float64) for name in actions}
-    codes = {name: np.asarray(columns[f"quality.{name}"]) for name in measured}
     ranges = {name: spec.signals[name].range for name in measured} | dict(limits)
     signals = [
-        _signal(name, spec.signals[name].unit, "measured", readings[name], codes[name], ranges[name])
-        for name in measured
-    ]
-    good = {name: np.full(len(values), GOOD, np.uint8) for name, values in moved.items()}
-    signals += [
-        _signal(name, spec.signals[name].unit, "action", moved[name], good[name], ranges[name]) for name in actions
+        _signal(name, spec.signals[name].unit, role, logged[name], ingested, ranges[name])
+        for role, logged in (("measured", readings), ("action", moved))
+        for name in logged
     ]
     longest = sorted(ingested.gaps, key=lambda gap: -gap.seconds)[:10]
     return QualityReport(
@@ -154,6 +152,7 @@ def quality_report(
         behavior_density=density,
         no_reward=ingested.no_reward,
         terminated=int(np.asarray(columns["terminated"]).sum()),
+        without_value=ingested.without_value,
         signals=tuple(signals),
         coverage=tuple(_pair(a, b, readings[a], moved[b], ranges[a], ranges[b]) for a, b in product(measured, actions)),
         drift=tuple(_drifts({**readings, **moved}, ingested.file, paths)),
@@ -170,12 +169,17 @@ def quality_report(
 
 
 def _signal(
-    name: str, unit: str, role: str, values: Floats, codes: npt.NDArray[np.uint8], limits: tuple[float, float]
+    name: str, unit: str, role: str, values: Floats, ingested: Ingested, limits: tuple[float, float]
 ) -> SignalQuality:
-    known = values[np.isfinite(values)]
+    """Describe a signal from its logged values ``[N]`` and from all of the grid ``[M]``."""
+    known, codes, everything = values[np.isfinite(values)], ingested.quality[name], ingested.values[name]
     low, high = limits
     near = AT_LIMIT * (high - low)
-    at_limit = float(np.mean((values <= low + near) | (values >= high - near))) if role == "action" else None
+    outside = codes == OUTSIDE
+    at_limit = None
+    if role == "action":
+        at_limit = float(np.mean((np.abs(values - low) <= near) | (np.abs(values - high) <= near)))
+        outside = outside | (everything < low - near) | (everything > high + near)
     ends = np.percentile(known, (2.5, 97.5)) if len(known) else np.full(2, np.nan)
     inside = np.clip(ends, low, high)
     return SignalQuality(
@@ -187,7 +191,7 @@ def _signal(
         greatest=float(known.max()) if len(known) else None,
         missing=float(np.mean(codes == BAD)),
         held=float(np.mean(codes == HELD)),
-        outside=float(np.mean(codes == OUTSIDE)),
+        outside=float(np.mean(outside)),
         saturated=at_limit,
         longest_stuck=_longest_run(values) if role == "measured" else 0,
         visited=float((inside[1] - inside[0]) / (high - low)) if len(known) else None,

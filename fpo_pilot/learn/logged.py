@@ -63,7 +63,13 @@ class LoggedEpisodes:
 
 
 def read_logged(
-    folder: Path, plant: Plant, settings: WarmStart, *, horizon_ends: bool = False, shielded: bool = False
+    folder: Path,
+    plant: Plant,
+    settings: WarmStart,
+    *,
+    horizon_ends: bool = False,
+    shielded: bool = False,
+    arms_at: str = "`warm_start.arms` of train.yaml",
 ) -> LoggedEpisodes:
     """Read the step log of a run folder as transitions of ``plant``.
 
@@ -75,6 +81,7 @@ def read_logged(
         settings: which arms count, and how many episodes there must be.
         horizon_ends: an episode that reached its horizon ends there, instead of being cut: what is asked for is its return.
         shielded: rows with the shield off are passed over too. An ingested log does not tell, and is taken.
+        arms_at: where the arms of the settings were named, for a message.
 
     Raises:
         LogError: the log is of another plant or of another version of it, is not as its ledger says, misses a column, has
@@ -82,7 +89,7 @@ def read_logged(
     """
     _check_plant(folder, plant)
     root = _ledger_root(folder)
-    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder, shielded=shielded)
+    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder, shielded=shielded, arms_at=arms_at)
     layout = observation_layout(plant, device=torch.device("cpu"), dtype=torch.float64)
     check_references(frame, layout, plant, folder)
     columns = {
@@ -151,7 +158,9 @@ def _ledger_root(folder: Path) -> str:
     return root_of(records)
 
 
-def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Path, *, shielded: bool) -> pd.DataFrame:
+def _selected(
+    frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Path, *, shielded: bool, arms_at: str
+) -> pd.DataFrame:
     """Return the rows to learn from, in their order."""
     names = [f"obs.{name}" for name in plant.measured_names]
     names += [f"act.applied.{name}" for name in plant.action_names]
@@ -172,7 +181,7 @@ def _selected(frame: pd.DataFrame, plant: Plant, settings: WarmStart, folder: Pa
         there = ", ".join(sorted(set(map(str, frame["arm"]))))
         raise LogError(
             f"{folder}: found no row of {_arms(settings)} in the nominal scenario (there are {there}), expected some. "
-            "Name others in `warm_start.arms` of train.yaml."
+            f"Name others in {arms_at}."
         )
     hashes = set(chosen["plant_hash"].dropna().astype(str)) if "plant_hash" in chosen else set()
     if hashes - {spec_hash(plant.spec)}:

@@ -19,7 +19,7 @@ from fpo_pilot.logs.lock import Lock
 from fpo_pilot.logs.protocol import reached
 from fpo_pilot.logs.reader import segment_rows, segments, stage_folder
 from fpo_pilot.logs.rows import decode_row
-from fpo_pilot.logs.segments import index_of, write_segment
+from fpo_pilot.logs.segments import index_of, last_row, last_row_of, write_segment
 from fpo_pilot.logs.wal import BATCH, ENDING, FOLDER, HEADER, LOCK, NAMES, ROW, SCHEMA, VERSION, wal_files
 
 DAMAGED = ".damaged"
@@ -136,13 +136,15 @@ def _recover_one(run_dir: Path, path: Path) -> Recovered:
         there = segments(run_dir, content.stage)
         last = segment_rows(there[-1]).seq_last if there else -1
         index = 1 + index_of(there[-1]) if there else 0
+        before = last_row_of(there[-1]) if there else None
         for table in content.tables:
             fresh = table.slice(int(np.searchsorted(table["seq"].to_numpy(), last, side="right")))
             if fresh.num_rows == 0:
                 continue
             first = fresh["seq"][0].as_py()
             folder = stage_folder(run_dir, content.stage)
-            made.append(write_segment(folder, index, fresh, content.schema, first, {"recovered": "true"}))
+            made.append(write_segment(folder, index, fresh, content.schema, first, {"recovered": "true"}, before))
+            before = last_row(fresh)
             index, rows = index + 1, rows + fresh.num_rows
             last = first + fresh.num_rows - 1
         notes.append(f"{path}: {rows} rows recovered into {', '.join(one.name for one in made) or 'no new segment'}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fpo_pilot.logs.tables import write_table_atomic
 
+LastRow = tuple[Any, int]
+"""Episode, and time in nanoseconds since 1970, of the last row before a table."""
 CLOCK_JUMPS_NAMED = 100
 """More than so many are counted, not listed."""
 
@@ -31,6 +35,7 @@ def write_segment(
     schema: pa.Schema,
     seq_first: int,
     metadata: Mapping[str, str] | None = None,
+    before: LastRow | None = None,
 ) -> Path:
     """Write one segment, whole or not at all; return where.
 
@@ -41,12 +46,13 @@ def write_segment(
         schema: gives the metadata.
         seq_first: number of the first row.
         metadata: further key-values of the file.
+        before: the row before its first one, in an earlier segment.
 
     Raises:
         LogError: it could not be written; what was there before is untouched.
     """
     numbers = {"seq_first": str(seq_first), "seq_last": str(seq_first + table.num_rows - 1)}
-    jumps = clock_jumps(table)
+    jumps = clock_jumps(table, before)
     if len(jumps):
         numbers["clock_back"] = ",".join(str(seq_first + int(row)) for row in jumps[:CLOCK_JUMPS_NAMED])
         numbers["clock_back_count"] = str(len(jumps))
@@ -55,16 +61,40 @@ def write_segment(
     return path
 
 
-def clock_jumps(table: pa.Table) -> np.ndarray:
-    """Return the rows ``[n]`` whose time lies before that of the row before, within an episode.
+def clock_jumps(table: pa.Table, before: LastRow | None = None) -> np.ndarray:
+    """Return the rows ``[n]`` whose time lies before that of the row before, within an episode; ``before`` is the row before the first.
 
     The order of a log is that of ``seq``; a clock that goes back changes no order and loses no row, but it is said.
     """
-    if "t" not in table.schema.names or not pa.types.is_timestamp(table.schema.field("t").type) or table.num_rows < 2:
+    if not _has_times(table) or not table.num_rows:
         return np.empty(0, np.int64)
     times = table["t"].cast(pa.int64()).to_numpy()
     back = times[1:] < times[:-1]
-    if "episode_id" in table.schema.names:
-        episodes = table["episode_id"].to_numpy()
+    episodes = table["episode_id"].to_numpy() if "episode_id" in table.schema.names else None
+    if episodes is not None:
         back &= episodes[1:] == episodes[:-1]
-    return np.flatnonzero(back) + 1
+    follows = before is not None and (episodes is None or episodes[0] == before[0])
+    first = follows and before is not None and times[0] < before[1]
+    return np.flatnonzero(np.concatenate(([first], back)))
+
+
+def last_row(table: pa.Table) -> LastRow | None:
+    """Return episode and time of the last row; None where there is no row, or no time."""
+    if not _has_times(table) or not table.num_rows:
+        return None
+    last = table.slice(table.num_rows - 1)
+    time = last["t"].cast(pa.int64())[0].as_py()
+    return (
+        None if time is None else (last["episode_id"][0].as_py() if "episode_id" in last.schema.names else None, time)
+    )
+
+
+def last_row_of(path: Path) -> LastRow | None:
+    """As :func:`last_row`, of a segment."""
+    file = pq.ParquetFile(path)
+    names = [name for name in ("t", "episode_id") if name in file.schema_arrow.names]
+    return last_row(file.read_row_group(file.num_row_groups - 1, columns=names)) if file.num_row_groups else None
+
+
+def _has_times(table: pa.Table) -> bool:
+    return "t" in table.schema.names and pa.types.is_timestamp(table.schema.field("t").type)

@@ -21,7 +21,7 @@ from fpo_pilot.logs.lock import Lock
 from fpo_pilot.logs.reader import segment_rows, segments, stage_folder
 from fpo_pilot.logs.recovery import replay
 from fpo_pilot.logs.rows import RowCheck
-from fpo_pilot.logs.segments import clock_jumps, index_of, write_segment
+from fpo_pilot.logs.segments import clock_jumps, index_of, last_row, last_row_of, write_segment
 from fpo_pilot.logs.wal import FOLDER, LOCK, WriteAheadLog
 
 ROWS_PER_SEGMENT = 1_048_576
@@ -66,6 +66,7 @@ class StepLog:
             left = replay(run_dir)
             written = segments(run_dir, stage)
             last = segment_rows(written[-1]) if written else None
+            before = last_row_of(written[-1]) if written else None
         except BaseException:
             self._lock.release()
             raise
@@ -77,7 +78,8 @@ class StepLog:
         self._next_seq = 0 if last is None else last.seq_last + 1
         self._wal = WriteAheadLog(run_dir, self.schema)
         self._check = RowCheck(self.schema)
-        self._before: tuple[Any, int] | None = None
+        self._before = before  # the newest row of all
+        self._ended = before  # the last row of the newest segment
         self._chunks: list[pa.Table] = []
         self._rows = 0
         self._buffer: dict[str, list[Any]] = {}
@@ -148,8 +150,9 @@ class StepLog:
             self._wal.remove()  # it has a head at most
             return
         table = pa.concat_tables(self._chunks)
-        write_segment(self.folder, self._index, table, self.schema, self._next_seq - self._rows)
+        write_segment(self.folder, self._index, table, self.schema, self._next_seq - self._rows, before=self._ended)
         self._index += 1
+        self._ended = last_row(table)
         self._chunks, self._rows = [], 0
         self._wal.remove()
 
@@ -191,8 +194,10 @@ class StepLog:
         self._next_seq += table.num_rows
         if note_clock and "t" in table.schema.names:
             self.notes += [
-                self._clock_note(self._next_seq - table.num_rows + int(row)) for row in clock_jumps(table)[:1]
+                self._clock_note(self._next_seq - table.num_rows + int(row))
+                for row in clock_jumps(table, self._before)[:1]
             ]
+            self._before = last_row(table)
         if self._rows >= self._rows_per_segment or self._wal.size >= WAL_SIZE:
             self.flush()
 
@@ -254,7 +259,8 @@ def _rewrite(run_dir: Path, stage: str, table: pa.Table, schema: pa.Schema) -> N
     whole = to_table(schema, filled, table.num_rows)
     starts = range(0, table.num_rows, ROWS_PER_SEGMENT)
     for index, start in enumerate(starts):
-        write_segment(folder, index, whole.slice(start, ROWS_PER_SEGMENT), schema, start)
+        before = last_row(whole.slice(start - 1, 1)) if start else None
+        write_segment(folder, index, whole.slice(start, ROWS_PER_SEGMENT), schema, start, before=before)
     for path in segments(run_dir, stage)[len(starts) :]:
         path.unlink()
 

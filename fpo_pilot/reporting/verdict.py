@@ -104,7 +104,7 @@ def _stage_note(run: Run) -> Phrase:
 
 
 def _because(run: Run) -> list[Phrase]:
-    """Two to four facts that carry the decision."""
+    """Two to five facts that carry the decision."""
     evaluation = run.evaluation
     if evaluation is None:
         return [say("because.trained_only")]
@@ -133,6 +133,10 @@ def _because(run: Run) -> list[Phrase]:
                 high=Number(difference.high, signed=True),
             )
         )
+    looks = [one for one in evaluation.earlier if one.same_policy]
+    if looks:
+        passed = sum(one.result == "pass" for one in looks)
+        facts.append(say("because.looks", count=len(looks), passed=passed))
     facts += _safety_facts(run)
     return facts
 

@@ -149,6 +149,13 @@ class DeploymentView(View):
     chosen_from: tuple[ChoiceView, ...] = ()
 
 
+class EarlierView(View):
+    """An evaluation of the run that was made before."""
+
+    result: str
+    same_policy: bool
+
+
 class EvaluationView(View):
     """evaluation.json."""
 
@@ -164,6 +171,7 @@ class EvaluationView(View):
     verdict: VerdictView | None = None
     deployment: DeploymentView | None = None
     comparison: tuple[str, ...] = ()
+    earlier: tuple[EarlierView, ...] = ()
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class IngestionMap(Spec):
     """Texts that stand for no reading."""
     resampling: Resampling = Resampling()
     episodes: Episodes = Episodes()
-    behavior_density: Literal["none", "known"] = "none"
-    """Whether the log says how likely its actions were; that of a PID loop or a person is not known."""
+    behavior_density: Literal["none", "known", "fitted"] = "none"
+    """Whether the log says how likely its actions were; that of a PID loop or a person is not known. ``fitted`` is refused."""
     log_density: str | None = None
     """Column with the natural logarithm of that density; with ``behavior_density: known``."""

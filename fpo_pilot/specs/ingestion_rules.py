@@ -24,7 +24,13 @@ def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Findi
     yield from _signals(wanted, plant)
     columns = [entry.column for entry in wanted.signals.values()]
     yield from duplicate_findings([*columns, wanted.time.column], ("signals",), None)
-    if (wanted.behavior_density == "known") != (wanted.log_density is not None):
+    if wanted.behavior_density == "fitted":
+        expected = (
+            "none or known: what a fit leaves over is not the chance that the weights of importance sampling ask for"
+        )
+        fix = "Write `none`, FQE needs no density; or log that of the moves that were made, and write `known`: docs/history.md."
+        yield Finding(("behavior_density",), "fitted", expected, fix)
+    elif (wanted.behavior_density == "known") != (wanted.log_density is not None):
         found = NOTHING if wanted.log_density is None else wanted.log_density
         expected = "`log_density:` exactly where `behavior_density: known`"
         yield Finding(("log_density",), found, expected, "Add the column, or say `behavior_density: none`.")

@@ -215,6 +215,30 @@ def test_what_a_result_depends_on_is_computed_anew_when_it_changes(
     assert set(read_steps(tmp_path)["cell"].to_pylist()) == set(read_episodes(tmp_path)["cell"].to_pylist())
 
 
+def test_an_evaluation_made_again_keeps_the_earlier_ones_and_counts_those_of_the_same_weights(
+    reactor: Plant, linear: Any, tmp_path: Path
+) -> None:
+    def run(gain: float, seed: int) -> Evaluation:
+        spec = EvaluationSpec(episodes=2, log_episodes=1, oracle=False, noise_scales=(0.0,))
+        return evaluate(reactor, build_arms(reactor, {"flow": linear(gain)}), spec, tmp_path, seed=seed)
+
+    first = run(100.0, 0)
+    assert first.earlier == ()
+    assert run(100.0, 0) == first  # the same once more is no further look
+    kept = {name: (tmp_path / name).read_bytes() for name in ("evaluation.json", "episodes.parquet", "worst.json")}
+    other = run(101.0, 0)
+    assert [(one.seed, one.result, one.same_policy) for one in other.earlier] == [(0, first.verdict.result, False)]
+    assert "of these weights" not in other.verdict.reason
+    moved = tmp_path / "earlier" / "evaluation-000"
+    assert {name: (moved / name).read_bytes() for name in kept} == kept
+    assert list((moved / "steps" / "stage=offline").glob("*.parquet"))
+    third = run(100.0, 5)
+    assert [one.same_policy for one in third.earlier] == [True, False]
+    assert third.verdict.reason.endswith(f"It is evaluation 2 of these weights; before: {first.verdict.result}.")
+    assert run(100.0, 5) == third
+    assert len(list((tmp_path / "earlier").iterdir())) == 2
+
+
 def test_all_arms_see_the_same_episodes(spread_reactor: Plant, linear: Any, tmp_path: Path) -> None:
     evaluation = evaluate(spread_reactor, build_arms(spread_reactor, {"flow": linear()}), SPEC, tmp_path, seed=3)
     steps = read_steps(tmp_path).to_pandas()

@@ -16,6 +16,7 @@ from fpo_pilot.evidence.statistics import (
     clopper_pearson_upper,
     paired_difference,
     rule_of_three,
+    student_interval,
 )
 
 REPLICATIONS = 600
@@ -98,9 +99,19 @@ def test_a_difference_is_taken_within_pairs() -> None:
     hard, easy = 100.0, 1.0
     interval = paired_difference([hard + 1.0, easy + 2.0, easy + 3.0], [hard, easy, easy])
     assert interval.mean == pytest.approx(2.0)
-    assert 1.0 <= interval.low < interval.high <= 3.0  # the spread of the seeds themselves is gone
+    # The spread of the seeds themselves is gone: 1, 2, 3 have s = 1, and t(0.975, 2) = 4.302653, so 2 ± 4.302653/√3.
+    assert (interval.low, interval.high) == (pytest.approx(2.0 - 2.484138), pytest.approx(2.0 + 2.484138))
     with pytest.raises(EvidenceError, match="found 1 and 2 values, expected pairs"):
         paired_difference([1.0], [1.0, 2.0])
+
+
+def test_each_limit_of_a_difference_is_the_wider_of_the_bootstrap_and_student() -> None:
+    skewed = np.random.default_rng(4).exponential(1.0, 40) ** 2
+    found, bootstrap = paired_difference(skewed, np.zeros(40)), bootstrap_interval(skewed)
+    _, low, high = student_interval(skewed)
+    assert bootstrap.low > low  # a long right tail: Student's is lower at both ends
+    assert bootstrap.high > high
+    assert (found.low, found.high) == (low, bootstrap.high)
 
 
 def test_clopper_pearson_is_the_interval_that_scipy_computes() -> None:

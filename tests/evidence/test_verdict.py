@@ -57,6 +57,23 @@ def test_what_is_not_a_number_never_passes(bad: float) -> None:
     assert verdict.difference.mean is None
 
 
+def test_few_pairs_pass_and_fail_nothing_where_chance_has_a_part() -> None:
+    for difference in (50.0 + NOISE, -50.0 + NOISE):
+        few, enough = judged(pair(difference[:19])), judged(pair(difference[:20]))
+        assert few.result == "inconclusive"
+        assert "over 19 paired episodes: fewer than 20 are no evidence" in few.reason
+        assert enough.result == ("pass" if difference[0] > 0.0 else "fail")
+    passed_a_limit = pair(50.0 + NOISE[:2], violations=(1, 0))  # that needs no statistics
+    assert judged(passed_a_limit).result == "fail"
+
+
+def test_a_policy_worse_by_the_margin_passes_in_few_of_a_hundred_trials_of_twenty_pairs() -> None:
+    draws = np.random.default_rng(5).normal(-1.0, 1.0, (400, 20))
+    passed = sum(judged(pair(row)).result == "pass" for row in draws)
+    # 2.5 % of 400 is 10, with a deviation of 3; the limit of the bootstrap alone passes 20 of these.
+    assert passed <= 16
+
+
 def test_one_episode_of_a_plant_with_chance_is_inconclusive() -> None:
     verdict = judged(pair([50.0]))
     assert verdict.result == "inconclusive"

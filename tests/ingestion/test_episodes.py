@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fpo_pilot.errors import LogError
@@ -63,6 +64,18 @@ def test_a_gap_cuts_and_is_named_and_a_short_one_is_held(frame, write) -> None:
     assert found.rows == 9 + 46  # the last row before a gap shows what came of the step before, and has none of its own
 
 
+def test_a_gap_inside_a_batch_is_a_hole_and_one_longer_than_an_episode_cuts(frame, write) -> None:
+    frame["バッチ"] = "A"
+    long = frame.drop(index=range(10, 14))
+    found = take(write(long, MAP + "episodes: {column: バッチ}\n"))
+    assert [gap.seconds for gap in found.gaps] == [130.0]
+    assert (found.episodes, found.without_value) == (1, 1)  # held for three periods, 10 to 12
+    assert found.columns["step"].tolist() == [*range(12), *range(14, 60)]
+    found = take(write(frame.drop(index=range(10, 40)), MAP + "episodes: {column: バッチ, steps: 30}\n"))
+    assert found.episodes == 2
+    assert found.columns["step"].tolist() == [*range(9), *range(20)]
+
+
 def test_between_samples_readings_are_held_or_on_a_line_and_actions_always_held(frame, write) -> None:
     sparse = frame.iloc[::2]
     held = take(write(sparse)).columns
@@ -72,21 +85,74 @@ def test_between_samples_readings_are_held_or_on_a_line_and_actions_always_held(
     assert line["act.applied.Tc"][1] == line["act.applied.Tc"][0]
 
 
-def test_bad_readings_are_held_while_they_are_young_and_then_missing(frame, write) -> None:
+def test_bad_readings_are_held_while_they_are_young_and_then_a_hole_whose_steps_are_counted(
+    frame, write, logged
+) -> None:
     frame.loc[10:16, "反応器温度_状態"] = "異常"
-    columns = take(write(frame)).columns
-    assert columns["quality.T"][8:18].tolist() == [0, 0, 2, 2, 2, 1, 1, 1, 1, 0]
-    assert columns["obs.T"][12] == columns["obs.T"][9]
-    assert np.isnan(columns["obs.T"][13])
+    found = take(write(frame))
+    columns, steps = found.columns, [*range(12), *range(17, 60)]  # what came of step 12 is not known
+    assert found.quality["T"][8:18].tolist() == [0, 0, 2, 2, 2, 1, 1, 1, 1, 0]
+    assert (found.episodes, found.without_value) == (1, 4)
+    assert columns["step"].tolist() == steps
+    assert columns["obs.T"][11] == columns["obs.T"][9]
+    assert np.isfinite(columns["obs.T"]).all()
+    np.testing.assert_allclose(columns["ref.Ca_sp"], logged["Ca_sp"][steps], rtol=1e-12)
+    true = np.isclose(columns["reward.total"], logged["reward"][steps], rtol=1e-5, atol=1e-9)
+    assert np.flatnonzero(~true).tolist() == [12]  # step 17: as at a beginning, nothing is known of the action before
+    assert columns["truncated"].tolist() == [False] * 54 + [True]
     frame.loc[30, "反応器温度"] = "500"
-    assert take(write(frame)).columns["quality.T"][30] == 3
+    assert take(write(frame)).quality["T"][30] == 3
 
 
-def test_where_an_action_is_not_known_an_episode_ends(frame, write) -> None:
+def test_a_reading_is_good_only_while_it_is_younger_than_a_period(frame, write) -> None:
+    """Samples every 70 s on a grid of 26 s: of the grid's times 0, 26, 52, 78, 104, 130 s the first and 78 s (8 s old) are fresh."""
+    start = pd.Timestamp("2026-04-01 08:00:00")
+    slow = frame.head(20).copy()
+    slow["日時"] = [(start + pd.Timedelta(seconds=70 * row)).strftime("%Y/%m/%d %H:%M:%S") for row in range(20)]
+    for more in ("", "resampling: {method: linear}\n"):
+        found = take(write(slow, MAP + more))
+        assert found.quality["T"][:7].tolist() == [0, 2, 2, 0, 2, 2, 0]  # 156 s is 16 s after 140 s
+    assert found.quality["Tc"][:7].tolist() == [0, 2, 2, 0, 2, 2, 0]
+
+
+def test_where_an_action_is_not_known_an_episode_has_a_hole(frame, write) -> None:
     frame.loc[20:30, "ジャケット温度"] = ""
     found = take(write(frame))
-    assert found.episodes == 2
+    assert found.columns["step"].tolist() == [*range(22), *range(31, 60)]  # held for three periods, 20 to 22
     assert np.isfinite(found.columns["act.applied.Tc"]).all()
+
+
+def test_an_episode_that_goes_on_from_another_begins_where_something_is_known(frame, write) -> None:
+    frame.loc[15:25, "反応器温度_状態"] = "異常"  # unknown from 18 to 25
+    found = take(write(frame, MAP + "episodes: {steps: 20}\n"))
+    steps = found.columns["step"].tolist()
+    assert steps == [*range(17), *range(20), *range(14)]
+    ends = [reason for reason in found.columns["end_reason"] if reason]
+    assert ends == ["gap", "horizon", "gap"]  # the first has its end in the hole
+
+
+def test_a_trip_right_after_a_hole_is_not_lost(frame, write) -> None:
+    assert SAFETY is not None
+    frame.loc[10:16, "反応器温度_状態"] = "異常"
+    frame.loc[18, "反応器温度"] = "90"  # 363.15 K, after the step from 17
+    limit = Limit(id="T.trip", signal="T", high=360.0, kind="hard")
+    found = take(write(frame), declared=DeclaredPlant(SPEC, SAFETY.model_copy(update={"limits": (limit,)})))
+    row = found.columns["step"].tolist().index(17)
+    assert found.columns["end_reason"][row] == "trip"
+
+
+def test_the_report_tells_of_actions_that_are_missing_and_of_those_beyond_their_limits(frame, write) -> None:
+    frame["ジャケット温度"] = "27"
+    frame.loc[5:9, "ジャケット温度"] = "28.85"  # 302 K, the limit
+    frame.loc[20:26, "ジャケット温度"] = ""  # held at 20, 21, 22; no value at 23 to 26
+    frame.loc[40:49, "ジャケット温度"] = "60"  # 333.15 K
+    path = write(frame)
+    report = quality_report(take(path), DECLARED, (path[0],), {"Tc": (295.0, 302.0)}, "none")
+    told = next(one for one in report.signals if one.signal == "Tc")
+    assert (told.missing, told.held, told.outside) == (4 / 61, 3 / 61, 10 / 61)
+    assert told.saturated == 5 / 55  # of the logged steps: beyond a limit is not at it
+    assert any("Tc: no good reading in 11.5% of steps" in line for line in warnings(report, "en"))
+    assert "At 4 times a reading, an action" in markdown(report, "en")
 
 
 def test_a_hard_limit_ends_an_episode_as_a_trip(frame, write) -> None:
@@ -127,7 +193,7 @@ def test_the_report_names_what_is_worth_a_look_in_both_languages(frame, write) -
     report = quality_report(found, DECLARED, tuple(path for path, _ in paths), {"Tc": (290.0, 310.0)}, "none")
     by_name = {one.signal: one for one in report.signals}
     assert by_name["Ca"].longest_stuck == 36
-    assert by_name["T"].outside == pytest.approx(2 / report.rows)
+    assert by_name["T"].outside == 2 / 122  # of all times of two files
     assert report.episodes == 4  # a reading of 773 K is beyond the hard limit: each file ends an episode there
     drift = {one.signal: one for one in report.drift}
     assert drift["T"].distance > 0.2

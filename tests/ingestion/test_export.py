@@ -102,6 +102,62 @@ def test_another_encoding_a_missing_column_and_a_doubled_one_are_refused(frame, 
         read((path, mapped))
 
 
+@pytest.mark.parametrize("line", [5, -1])
+def test_a_line_that_is_cut_is_refused_with_its_row_and_so_is_one_too_long(frame, write, line) -> None:
+    path, mapped = write(frame)
+    lines = path.read_text("cp932").splitlines()
+    number = line % len(lines) + 1
+    cut = lines.copy()
+    cut[line] = cut[line][:22]  # 2026/04/01 08:01:18,8…
+    path.write_text("\n".join(cut), "cp932")
+    with pytest.raises(LogError, match=rf"export.csv: row {number}: found 2 fields, expected 6 .*the line was cut"):
+        read((path, mapped))
+    lines[5] += ",7"
+    path.write_text("\n".join(lines), "cp932")
+    with pytest.raises(LogError, match=r"export.csv: row 6: found 7 fields, expected 6 .*decimal comma in quotes"):
+        read((path, mapped))
+
+
+def test_a_column_of_the_map_that_is_there_twice_is_refused_and_another_one_is_not(frame, write) -> None:
+    path, mapped = write(frame)
+    head, *rows = path.read_text("cp932").splitlines()
+    path.write_text("\n".join([f"{head},反応器温度", *(f"{row},99" for row in rows)]), "cp932")
+    with pytest.raises(
+        LogError, match=r"'反応器温度' more than once \(columns 3 and 7\), expected it once for signals.T.column"
+    ):
+        read((path, mapped))
+    path.write_text("\n".join([f"{head},備考,備考,", *(f"{row},a,b," for row in rows)]), "cp932")
+    assert len(read((path, mapped)).time) == len(frame)
+
+
+def test_empty_lines_are_passed_over_and_rows_are_still_those_of_the_file(frame, write) -> None:
+    frame.loc[7, "反応器温度"] = "warm"
+    path, mapped = write(frame)
+    lines = path.read_text("cp932").splitlines()
+    path.write_text("\n".join([*lines[:4], "", "", *lines[4:]]), "cp932")
+    with pytest.raises(LogError, match=r"row 11, column 反応器温度: found 'warm'"):
+        read((path, mapped))
+
+
+def test_offsets_may_change_and_a_time_without_one_among_them_is_refused_with_its_row(frame, write) -> None:
+    few = frame.head(4).copy()
+    few["日時"] = [
+        "2026-10-25 02:58:00+02:00",
+        "2026-10-25 02:59:00+02:00",
+        "2026-10-25 02:00:00+01:00",
+        "2026-10-25T01:01:00Z",
+    ]
+    iso = MAP.replace('format: "%Y/%m/%d %H:%M:%S", ', "")
+    export = read(write(few, iso))
+    assert np.datetime64(int(export.time[0]), "ns") == np.datetime64("2026-10-25T00:58:00")
+    assert set(np.diff(export.time)) == {60_000_000_000}
+    few.loc[2, "日時"] = "2026-10-25 02:00:00"
+    with pytest.raises(
+        LogError, match=r"row 4, column 日時: found '2026-10-25 02:00:00' after .*an offset from UTC in every time"
+    ):
+        read(write(few, iso))
+
+
 def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_path) -> None:
     path, mapped = write(frame)
     typed = frame.assign(日時=pd.to_datetime(frame["日時"], format="%Y/%m/%d %H:%M:%S"))
@@ -112,6 +168,10 @@ def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_pa
     ours, theirs = read((path, mapped)), read((other, mapped))
     assert ours.time.tolist() == theirs.time.tolist()
     np.testing.assert_array_equal(ours.values["T"], theirs.values["T"])
+    typed.loc[3, "反応器温度"] = np.inf
+    typed.to_parquet(other, index=False)
+    with pytest.raises(LogError, match=r"export\.parquet: row 4, column 反応器温度: found inf, expected a number"):
+        read((other, mapped))
 
 
 def test_a_batch_column_counts_changes(frame, write) -> None:

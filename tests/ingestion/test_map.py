@@ -24,6 +24,7 @@ SPEC = load_plant_spec(PLANT)
         ("plant: cstr", "plant: reactor", r"plant: found 'reactor', expected cstr"),
         ("good: [正常]", "good: [正常]\ndelimiter: ';'\ndecimal: ';'", r"decimal"),
         ("good: [正常]", "behavior_density: known", r"log_density: found nothing, expected `log_density:`"),
+        ("good: [正常]", "behavior_density: fitted", r"behavior_density: found 'fitted', expected none or known: .*FQE needs no density"),
         ("column: 濃度設定値", "column: 反応器温度", r"each name once"),
         ("good: [正常]", "resampling: {max_gap: 2 K}", r"resampling.max_gap"),
     ],

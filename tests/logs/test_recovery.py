@@ -192,6 +192,20 @@ def test_a_clock_that_goes_back_loses_nothing_and_is_said(tmp_path: Path) -> Non
     assert (plain[b"clock_back"], plain[b"clock_back_count"]) == (b"2", b"1")
 
 
+def test_a_clock_that_goes_back_between_batches_segments_and_writers_is_said(tmp_path: Path) -> None:
+    second = 10**9
+    with StepLog(tmp_path, "shadow", SCHEMA, rows_per_segment=2) as log:
+        for times in ((5, 6), (4,), (5,)):  # back at row 2, with a new batch and a new segment
+            log.append({"t": np.array(times) * second, "x": np.zeros(len(times))})
+        log.append_row({"t": 3 * second, "x": 0.0})  # back at row 4, after batches
+        assert [note.partition(" row ")[2].partition(";")[0] for note in log.notes] == ["2", "4"]
+    with StepLog(tmp_path, "shadow", SCHEMA) as log:
+        log.append({"t": np.array([2, 9]) * second, "x": np.zeros(2)})  # back at row 5, since the writer before
+        assert "at row 5" in log.notes[0]
+    told = [pq.read_metadata(path).metadata.get(b"clock_back") for path in segments(tmp_path, "shadow")]
+    assert told == [None, b"2", b"4", b"5"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -77,6 +77,16 @@ def test_after_a_passed_evaluation_the_roll_out_is_asked_for(make_run: Make) -> 
     assert decision(read_run(make_run(rolled_out=False))) == ("pass", "start_rollout")
 
 
+def test_looks_at_the_same_weights_are_told_beside_the_verdict(make_run: Make, edit_json: Edit) -> None:
+    folder = make_run(rolled_out=False)
+    looks = [{"result": "fail", "same_policy": True}, {"result": "pass", "same_policy": True}]
+    other = [{"result": "pass", "same_policy": False}]
+    edit_json(folder / "evaluation.json", lambda document: document.update(earlier=looks + other))
+    english, japanese = (path.read_text(encoding="utf-8") for path in write_report(folder))
+    assert "had been evaluated 2 times before, with 1 passes" in english
+    assert "これ以前に 2 回あり、うち合格は 1 回" in japanese
+
+
 def test_the_strip_shows_stages_behind_here_and_ahead(make_run: Make, edit_json: Edit) -> None:
     folder = make_run()
     edit_json(folder / "rollout.json", end_in("bounded", 0.3))

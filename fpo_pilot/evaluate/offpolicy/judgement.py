@@ -31,6 +31,9 @@ class OffPolicyRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plant: str
+    command: str = ""
+    seed: int = 0
+    """Of features, bootstraps and the policy's draws."""
     deployment: str
     log: str
     log_root: str

@@ -27,7 +27,8 @@ def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBa
     Raises:
         LogError: as :func:`fpo_pilot.learn.logged.read_logged`.
     """
-    logged = read_logged(folder, plant, WarmStart(arms=arms, least_episodes=1), horizon_ends=True, shielded=True)
+    settings = WarmStart(arms=arms, least_episodes=1)
+    logged = read_logged(folder, plant, settings, horizon_ends=True, shielded=True, arms_at="--arms")
     known = torch.isfinite(logged.log_density) | ~logged.kept
     batch = LogBatch(
         obs=logged.obs,
