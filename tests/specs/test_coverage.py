@@ -64,6 +64,7 @@ def test_a_state_without_hard_limit_or_observation_is_a_gap(project) -> None:
 
 def test_an_action_without_rate_is_a_gap(project) -> None:
     project.edit("safety", "rate: 2 kW/step, ", "")
+    project.edit("plant", ", rate: 6 kW/min", "")  # an actuator with a rate of its own needs one in the safety spec
     assert gaps(covered()) == ["actions.heat"]
 
 
