@@ -20,6 +20,7 @@ def interlock_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding
     yield from duplicate_findings((interlock.id for interlock in safety.interlocks), ("interlocks",), "id")
     for index, interlock in enumerate(safety.interlocks):
         yield from _interlock(interlock, ("interlocks", index), safety, plant)
+        yield from _winner(interlock, ("interlocks", index), safety)
 
 
 def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
@@ -78,6 +79,21 @@ def _too_late(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plant
             f"a trip before the hard limit {' or '.join(names)}, {' or '.join(ends)} {plant.signals[signal].unit}"
         )
         yield Finding(_place(path, place), text, expected, "Let it trip earlier: it acts when the limit is passed.")
+
+
+def _winner(interlock: Interlock, path: Path, safety: SafetySpec) -> Iterator[Finding]:
+    """What an interlock is over must be another one, and stand after it: of two latched ones the first of the file wins."""
+    names = [other.id for other in safety.interlocks]
+    for index, name in enumerate(interlock.over):
+        here = (*path, "over", index)
+        if name not in names:
+            yield unknown(here, name, names, "an interlock of this file")
+        elif name == interlock.id:
+            yield Finding(here, name, "another interlock", "Name the one that gives way, or delete it.")
+        elif names.index(name) < names.index(interlock.id):
+            found = Words(f"{name!r}, which stands before {interlock.id}")
+            fix = f"Put {interlock.id} before {name}: of two latched interlocks the first of the file wins."
+            yield Finding(here, found, "an interlock that stands after this one", fix)
 
 
 def _trip_form(interlock: Interlock, path: Path) -> Iterator[Finding]:

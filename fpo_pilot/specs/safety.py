@@ -56,7 +56,7 @@ class Vote(Spec):
 class Interlock(Spec):
     """A latched rule: trips when ``trip_when``, or its ``vote``, held for ``samples`` steps; a human resets if ``reset_when`` holds."""
 
-    added = frozenset({"vote"})
+    added = frozenset({"vote", "over"})
 
     id: Identifier
     trip_when: str | None = None
@@ -66,6 +66,8 @@ class Interlock(Spec):
     samples: Annotated[int, Field(ge=1)] = 1
     set: dict[Name, Finite]
     """Actions while latched."""
+    over: tuple[Identifier, ...] = ()
+    """Interlocks that set one of these actions otherwise, and give way while both are latched; they stand after this one."""
     hazard: str | None = None
 
     @property

@@ -16,6 +16,8 @@ shields:
   - {kind: box_rate}
 stages:
 """
+INTERLOCK = '  - {id: hot, trip_when: "T > 95 degC", reset_when: "T < 85 degC", set: {heat: 0}, hazard: H1}\n'
+LOW = '  - {id: dry, trip_when: "level < 30 cm", reset_when: "level > 40 cm", set: {heat: 5}, hazard: H1}\n'
 
 
 def load() -> SafetySpec:
@@ -87,6 +89,17 @@ def test_an_interlock_cannot_read_a_set_point(project) -> None:
     refused(
         project, "interlocks[0].trip_when", "'T_sp', which is not measured, expected measured signals and actions ("
     )
+
+
+def test_the_winner_of_two_interlocks_stands_first(project) -> None:
+    project.edit("safety", INTERLOCK, INTERLOCK + LOW.replace("hazard: H1}", "hazard: H1, over: [hot]}"))
+    refused(project, "interlocks[1].over[0]", "'hot', which stands before dry")
+
+
+@pytest.mark.parametrize(("name", "message"), [("hott", "Did you mean `hot`?"), ("hot", "another interlock")])
+def test_a_winner_is_over_another_interlock(project, name: str, message: str) -> None:
+    project.edit("safety", "hazard: H1}\nsensors", f"hazard: H1, over: [{name}]}}\nsensors")
+    refused(project, "interlocks[0].over[0]", message)
 
 
 def test_where_a_shield_looks_ahead_an_interlock_goes_where_the_backup_goes(project) -> None:
