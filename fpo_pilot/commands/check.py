@@ -102,6 +102,11 @@ def _check_one(name: str) -> Coverage:
             errors |= {str(error): error for error in wrong.errors}
     if errors:
         raise SpecErrors(tuple(errors.values()))
+    if safety[0] is not None and any(shield.kind == "predictive" for shield in safety[0].shields):
+        from fpo_pilot.certification.stacks import require_kept_terminal_sets
+        from fpo_pilot.plants.load import load_plant
+
+        require_kept_terminal_sets(load_plant(path), safety[0])  # the one question that the dynamics must answer
     return coverage(plant, safety[0])
 
 
