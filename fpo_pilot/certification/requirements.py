@@ -14,6 +14,8 @@ from fpo_pilot.specs.uncertainty import parameter_half_widths
 
 def missing_requirements(plant: Plant, safety: SafetySpec) -> Iterator[Finding]:
     """Find what keeps a plant from a certificate before anything is run."""
+    if plant.dynamics_hash is None:
+        yield finding("dynamics_unbound", type(plant.dynamics).__name__)
     if not any(limit.kind == "hard" for limit in safety.limits):
         yield finding("no_hard_limit", "limits")
     if not parameter_half_widths(safety, plant.spec):

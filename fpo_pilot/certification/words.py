@@ -33,6 +33,14 @@ REASONS: dict[str, Text] = {
         en="A hard limit was passed behind the shield in a condition that the assumptions cover.",
         ja="前提に含まれる条件で、シールドがあっても絶対制限を超えました。",
     ),
+    "dynamics_unbound": Text(
+        en="The dynamics are in no file: nothing could tell later whether they are still the same.",
+        ja="動特性がファイルにありません。後で同じものかどうかを確かめられません。",
+    ),
+    "foreign_shield": Text(
+        en="What was tried is not the stack that the safety spec declares, but one that was handed over.",
+        ja="試したのは安全仕様が宣言したシールドではなく、別に渡されたシールドです。",
+    ),
     "corners_left_out": Text(
         en="Not every corner of the uncertainty set was run.",
         ja="不確かさ集合のすべての頂点を試していません。",
@@ -91,7 +99,11 @@ WHY: dict[str, Text] = {
 STATUS: dict[str, Text] = {
     "valid": Text(en="valid", ja="有効"),
     "refused": Text(en="refused", ja="不認定"),
-    "stale": Text(en="stale: a spec has changed", ja="失効（仕様が変わった）"),
+    "stale": Text(
+        en="stale: a spec, the dynamics, the shields or the release has changed",
+        ja="失効（仕様、動特性、シールド、リリースのいずれかが変わった）",
+    ),
+    "altered": Text(en="altered: not as it was written", ja="改変（書かれたときの内容と異なる）"),
     "absent": Text(en="absent", ja="なし"),
     "certified": Text(en="certified", ja="認定"),
 }
@@ -114,8 +126,12 @@ CASE: dict[str, Text] = {
         ja="認定記録がない。`fpo-pilot validate-safety` を実行する。",
     ),
     "certificate_stale": Text(
-        en="The certificate is of another plant spec, safety spec or dynamics: validate again.",
-        ja="認定記録は別のプラント仕様、安全仕様または動特性のものである。検証をやり直す。",
+        en="The certificate is of another plant, spec, dynamics, code of the shields or release: validate again.",
+        ja="認定記録は別のプラント、仕様、動特性、シールドのコードまたはリリースのものである。検証をやり直す。",
+    ),
+    "certificate_altered": Text(
+        en="The certificate was edited since it was written: validate again.",
+        ja="認定記録が作成後に書き換えられている。検証をやり直す。",
     ),
     "certificate_refused": Text(
         en="The certificate was refused: see its reasons.",

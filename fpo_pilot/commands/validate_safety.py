@@ -67,8 +67,8 @@ def run_check_certificate(plant_name: str, *, output: Path | None, as_json: bool
 
     path = record_path(find_plant(plant_name)) if output is None else output
     plant = load_plant(plant_name)
-    status, changed = status_of(path, binding_of(plant))
-    reasons = () if status in ("absent", "stale") else read_record(path).reasons
+    status, changed = status_of(path, binding_of(plant), plant=plant.name)
+    reasons = () if status in ("absent", "stale", "altered") else read_record(path).reasons
     if as_json:
         say_json({"plant": plant.name, "status": status, "changed": changed, "reasons": [one.code for one in reasons]})
         return 0 if status == "valid" else 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fpo_pilot import cli
-from fpo_pilot.certification.record import read_record
+from fpo_pilot.certification.record import read_record, write_record
 from fpo_pilot.certification.words import REASONS, STATUS
 from fpo_pilot.logs.tables import read_parquet
 from fpo_pilot.specs import content
@@ -59,9 +59,18 @@ def test_a_refusal_is_told_in_both_languages_and_a_certificate_ends_with_a_chang
     assert code == 1
     assert json.loads(out)["status"] == "refused"
 
-    # what would be a certificate is one until a spec changes
-    given = json.loads(path.read_text("utf-8")) | {"verdict": "certified", "reasons": []}
-    path.write_text(json.dumps(given), "utf-8")
+    # the word alone makes no certificate
+    text = path.read_text("utf-8")
+    path.write_text(json.dumps(json.loads(text) | {"verdict": "certified", "reasons": []}), "utf-8")
+    code, out, _ = call(monkeypatch, capfd, "cstr", "--check")
+    assert code == 1
+    assert STATUS["altered"].en in out
+    assert STATUS["altered"].ja in out
+
+    # a certificate is one until a spec changes
+    kept = {"violations": 0, "least_margin": {}}
+    rows = tuple(row.model_copy(update={"shielded": row.shielded.model_copy(update=kept)}) for row in record.rows)
+    write_record(path, record.model_copy(update={"verdict": "certified", "reasons": (), "rows": rows}))
     assert call(monkeypatch, capfd, "cstr", "--check")[0] == 0
     spec = project / "envs" / "cstr" / "plant.yaml"
     spec.write_text(spec.read_text("utf-8").replace("half_width: 0.05", "half_width: 0.06"), "utf-8")
