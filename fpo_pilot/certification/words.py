@@ -108,6 +108,11 @@ STATUS: dict[str, Text] = {
     "certified": Text(en="certified", ja="認定"),
 }
 
+SIGNED: dict[bool, Text] = {
+    True: Text(en="signed by this key", ja="この鍵で署名されている"),
+    False: Text(en="NOT signed by this key", ja="この鍵では署名されていない"),
+}
+
 CASE: dict[str, Text] = {
     "top": Text(
         en="Under the assumptions below, no hard limit is passed behind the shield, whatever the policy proposes.",

@@ -11,7 +11,8 @@ import pytest
 
 from fpo_pilot import cli
 from fpo_pilot.certification.record import read_record, write_record
-from fpo_pilot.certification.words import REASONS, STATUS
+from fpo_pilot.certification.words import REASONS, SIGNED, STATUS
+from fpo_pilot.logs.keys import make_key
 from fpo_pilot.logs.tables import read_parquet
 from fpo_pilot.specs import content
 
@@ -72,6 +73,19 @@ def test_a_refusal_is_told_in_both_languages_and_a_certificate_ends_with_a_chang
     rows = tuple(row.model_copy(update={"shielded": row.shielded.model_copy(update=kept)}) for row in record.rows)
     write_record(path, record.model_copy(update={"verdict": "certified", "reasons": (), "rows": rows}))
     assert call(monkeypatch, capfd, "cstr", "--check")[0] == 0
+
+    # whose it is, only a signature tells
+    monkeypatch.setenv("FPO_PILOT_PASSPHRASE", "a long passphrase")
+    for name in ("ours", "other"):
+        make_key(project / name, "a long passphrase")
+    assert call(monkeypatch, capfd, "cstr", "--check", "--pubkey", "ours.pub")[0] == 1
+    code, out, _ = call(monkeypatch, capfd, "cstr", "--check", "--key", "ours", "--pubkey", "ours.pub", "--json")
+    assert (code, json.loads(out)["signed"]) == (0, True)
+    assert call(monkeypatch, capfd, "cstr", "--check", "--pubkey", "ours.pub")[0] == 0
+    code, out, _ = call(monkeypatch, capfd, "cstr", "--check", "--pubkey", "other.pub")
+    assert code == 1
+    assert SIGNED[False].en in out
+    assert SIGNED[False].ja in out
     spec = project / "envs" / "cstr" / "plant.yaml"
     spec.write_text(spec.read_text("utf-8").replace("half_width: 0.05", "half_width: 0.06"), "utf-8")
     code, out, _ = call(monkeypatch, capfd, "cstr", "--check")
@@ -84,3 +98,6 @@ def test_a_refusal_is_told_in_both_languages_and_a_certificate_ends_with_a_chang
 def test_wrong_usage_exits_with_two(monkeypatch, capfd, project: Path) -> None:
     assert call(monkeypatch, capfd, "nothing_of_that_name")[0] == 2
     assert call(monkeypatch, capfd, "cstr", "--episodes", "1")[0] == 2
+    code, _, err = call(monkeypatch, capfd, "cstr", "--pubkey", "ours.pub")
+    assert code == 2
+    assert "--pubkey: found no --check" in err
