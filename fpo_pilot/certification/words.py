@@ -147,21 +147,38 @@ CASE: dict[str, Text] = {
         en="No limit, interlock, sequence or sensor check names this hazard.",
         ja="このハザードを挙げた制限、インターロック、シーケンス、センサ確認がない。",
     ),
-    "no_evidence": Text(
-        en="No valid certificate has evidence for what guards it.",
-        ja="防護策についての有効な認定記録上の根拠がない。",
+    "alarm_only": Text(
+        en="Only alarms name this hazard, and its risk is above what an alarm is enough for.",
+        ja="このハザードを挙げるのは管理制限の警報だけで、リスクが警報で足りる範囲を超えている。",
+    ),
+    "unsupported": Text(
+        en="No valid evidence speaks for the {guard}.",
+        ja="{guard} を裏づける有効な根拠がない。",
+    ),
+    "fault_unguarded": Text(
+        en="No sensor check names this hazard, which is about faults of a sensor ({faults}).",
+        ja="センサの故障（{faults}）に関するハザードだが、これを挙げたセンサ確認がない。",
+    ),
+    "acted": Text(
+        en="acted in {episodes} episodes of the conditions that decide, of which {violations} passed a hard limit",
+        ja="判定に用いる条件の {episodes} エピソードで作動し、そのうち絶対制限を超えたもの {violations}",
+    ),
+    "never_acted": Text(
+        en="never acted in the conditions that decide",
+        ja="判定に用いる条件では一度も作動していない",
+    ),
+    "no_row": Text(en="no row of {fault}", ja="{fault} の行がない"),
+    "not_recognised": Text(
+        en="{fault} is not recognised in every row ({violations} of {episodes} episodes passed a hard limit)",
+        ja="{fault} が判定されない行がある（{episodes} エピソード中、絶対制限を超えたもの {violations}）",
     ),
     "least_margin": Text(
         en="least margin {margin} over {episodes} episodes of the conditions that decide",
         ja="判定に用いる条件の {episodes} エピソードでの最小余裕 {margin}",
     ),
-    "no_violation": Text(
-        en="{violations} of {episodes} episodes of the conditions that decide passed a hard limit",
-        ja="判定に用いる条件の {episodes} エピソード中、絶対制限を超えたもの {violations}",
-    ),
-    "sensor_faults": Text(
-        en="{violations} of {episodes} episodes with a recognised fault of this sensor passed a hard limit",
-        ja="このセンサの検出可能な故障を与えた {episodes} エピソード中、絶対制限を超えたもの {violations}",
+    "sensor_fault": Text(
+        en="{fault} is recognised; {violations} of {episodes} episodes passed a hard limit",
+        ja="{fault} は判定される。{episodes} エピソード中、絶対制限を超えたもの {violations}",
     ),
 }
 """Of the safety case."""
