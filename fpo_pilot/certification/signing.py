@@ -26,11 +26,11 @@ def signed(record: Record, key: Ed25519PrivateKey) -> Record:
 
 def signed_by(record: Record, key: Ed25519PublicKey) -> bool:
     """Tell whether ``key`` signed the record as it stands."""
-    own = record.signature
-    if own is None or own.key != fingerprint(key):
+    own, mark = record.signature, fingerprint(key)
+    if own is None or own.key != mark:
         return False
     try:
-        key.verify(base64.b64decode(own.signature, validate=True), _message(record.sealed().digest, own.key, own.ts))
+        key.verify(base64.b64decode(own.signature, validate=True), _message(record.sealed().digest, mark, own.ts))
     except (InvalidSignature, ValueError):
         return False
     return True

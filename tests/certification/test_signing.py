@@ -38,6 +38,7 @@ def test_a_signature_does_not_pass_on_to_another_content(record: Record, tmp_pat
     path, own = tmp_path / "tank.json", signed(record, OURS)
     write_record(path, own.model_copy(update={"episodes": 400}))
     assert read_record(path).signature is None  # what is written anew must be signed anew
+    assert not signed_by(own.model_copy(update={"episodes": 400}), OURS.public_key())
     write_record(path, own)
     told = json.loads(path.read_text("utf-8"))
     forged = record.model_copy(update={"episodes": 400}).sealed()

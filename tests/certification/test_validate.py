@@ -114,6 +114,18 @@ def test_what_layers_did_is_counted_in_episodes(make_tank: MakeTank) -> None:
     assert full.unshielded.acted == {}
 
 
+def test_what_layers_do_after_the_end_of_an_episode_counts_for_nothing(make_tank: MakeTank) -> None:
+    plant = make_tank(predictive=None)
+    fault = Scenario.model_validate({"faults": [{"signal": "level", "kind": "nan", "from_step": 9}]})
+    full = Sequence(in_limits(plant, torch.ones(plant.horizon, 2, 1, dtype=torch.float64)))
+    ended = run_batch(plant, fault, full, episodes=2, seed=0, shield=stack_of(plant))
+    assert int(ended.steps.max()) < 9  # it ran over before the sensor failed
+    assert not any(bool(flag.any()) for flag in ended.acted.values())
+    empty = Sequence(torch.zeros_like(full.actions))
+    lasted = run_batch(plant, fault, empty, episodes=2, seed=0, shield=stack_of(plant))
+    assert bool(lasted.acted["integrity.nan:level"].all())
+
+
 @pytest.mark.usefixtures("brief")
 def test_a_shield_weakened_on_purpose_gets_no_certificate(make_tank: MakeTank) -> None:
     plant = make_tank()

@@ -59,6 +59,7 @@ def test_the_box_of_an_action_lies_within_the_hard_limits_on_it(project, side: s
     ("trip", "reset"),
     [
         ("T > 100 degC", "T < 85 degC"),  # at the limit itself
+        ("T >= 100 degC", "T < 85 degC"),
         ("T >= 110 degC", "T < 85 degC"),
         ("level < 10 cm", "level > 30 cm"),
         ("T > 110 degC or level < 15 cm", "T < 85 degC and level > 30 cm"),
@@ -71,7 +72,15 @@ def test_an_interlock_that_trips_beyond_the_limit_it_guards_is_refused(project, 
     assert error.line == 21
 
 
-@pytest.mark.parametrize("trip", ["T > 110 degC or level < 30 cm", "T > 99.9 degC", "abs(T - 50 degC) > 70 delta_degC"])
+@pytest.mark.parametrize(
+    "trip",
+    [
+        "T > 110 degC or level < 30 cm",
+        "level < 30 cm or T > 110 degC",
+        "T > 99.9 degC",
+        "abs(T - 50 degC) > 70 delta_degC",
+    ],
+)
 def test_an_interlock_that_can_trip_in_time_or_that_is_not_understood_is_taken(project, trip: str) -> None:
     project.edit(
         "safety", '"T > 95 degC", reset_when: "T < 85 degC"', f'"{trip}", reset_when: "T < 85 degC and level > 40 cm"'
