@@ -219,9 +219,17 @@ def _unwatched_readings(plant: PlantSpec, safety: SafetySpec) -> Iterator[Gap]:
         "stale_after": "when its reading is too old",
         "frozen_after": "when its reading has stood still for too long",
     }
+    if readers and not any(shield.kind == "integrity" for shield in safety.shields):
+        name, reader = next(iter(readers.items()))
+        yield Gap("shields", f"{reader} acts on {name}, and no integrity layer notices a reading that is none")
     for name in measured_names(plant):
+        sensor, (low, high) = safety.sensors.get(name), plant.signals[name].range
+        if sensor is not None and sensor.range is not None and (sensor.range[0] < low or sensor.range[1] > high):
+            yield Gap(
+                f"sensors.{name}.range",
+                f"the range is wider than that of {name}, {low:g} to {high:g}: readings beyond are believed",
+            )
         for key, when in words.items() if name in readers else ():
-            sensor = safety.sensors.get(name)
             if sensor is None or getattr(sensor, key) is None:
                 yield Gap(f"sensors.{name}.{key}", f"{readers[name]} acts on {name}, and no `{key}` says {when}")
 

@@ -90,6 +90,18 @@ def test_a_reading_that_an_interlock_acts_on_may_stop_without_notice_where_nothi
     assert gaps(covered()) == ["sensors.T.stale_after", "sensors.T.frozen_after"]
 
 
+def test_a_range_wider_than_the_instrument_and_no_integrity_layer_are_gaps(project) -> None:
+    project.edit("safety", "range: [0, 110], stale", "range: [0, 121], stale")
+    (gap,) = covered().not_covered
+    assert gap.subject == "sensors.T.range"
+    assert gap.message == "the range is wider than that of T, 0 to 120: readings beyond are believed"
+    project.edit("safety", "range: [0, 121], stale", "range: [0, 120], stale")
+    project.edit("safety", "stages:\n", "shields: [{kind: interlock}, {kind: box_rate}]\nstages:\n")
+    (gap,) = covered().not_covered
+    assert gap.subject == "shields"
+    assert gap.message == "interlock hot acts on T, and no integrity layer notices a reading that is none"
+
+
 def test_a_shield_that_knows_a_model_reads_every_state(project) -> None:
     project.edit("safety", "stages:\n", MODEL)
     report = covered()
