@@ -57,14 +57,15 @@ def run_validate_safety(
     plan = _plan(attack, plant.name)
     with progress("validate [conditions]", plan.size(plant), quiet=as_json) as report:
         found = validate(plant, plan, progress=report)
-    write_record(path, found.record if private is None else signed(found.record, private))
+    record = found.record if private is None else signed(found.record, private)
+    write_record(path, record)
     write_table_atomic(path.with_suffix(".parquet"), found.traces)
     if as_json:
-        say_json(found.record.model_dump(mode="json", exclude={"conditions"}) | {"file": path})
+        say_json(record.model_dump(mode="json", exclude={"conditions"}) | {"file": path})
     else:
-        _show(found.record)
+        _show(record)
         note(f"wrote {path} and {path.with_suffix('.parquet')}")
-    return 0 if found.record.verdict == "certified" else 1
+    return 0 if record.verdict == "certified" else 1
 
 
 def run_check_certificate(

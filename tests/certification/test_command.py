@@ -11,8 +11,9 @@ import pytest
 
 from fpo_pilot import cli
 from fpo_pilot.certification.record import read_record, write_record
+from fpo_pilot.certification.signing import signed_by
 from fpo_pilot.certification.words import REASONS, SIGNED, STATUS
-from fpo_pilot.logs.keys import make_key
+from fpo_pilot.logs.keys import make_key, read_public_key
 from fpo_pilot.logs.tables import read_parquet
 from fpo_pilot.specs import content
 
@@ -45,11 +46,15 @@ def test_a_refusal_is_told_in_both_languages_and_a_certificate_ends_with_a_chang
     code, out, err = call(monkeypatch, capfd, "cstr", "--episodes", "4", "--check")
     assert (code, err) == (1, "")
     assert f"cstr: {STATUS['absent'].en} / {STATUS['absent'].ja}" in out
-    code, out, _ = call(monkeypatch, capfd, "cstr", "--episodes", "4")
+    monkeypatch.setenv("FPO_PILOT_PASSPHRASE", "a long passphrase")
+    for name in ("ours", "other"):
+        make_key(project / name, "a long passphrase")
+    code, out, _ = call(monkeypatch, capfd, "cstr", "--episodes", "4", "--key", "ours")
     assert code == 1
     path = project / "safety" / "certificates" / "cstr.json"
     record = read_record(path)
     assert record.verdict == "refused"
+    assert signed_by(record, read_public_key(project / "ours.pub"))
     assert record.command == "fpo-pilot validate-safety cstr --episodes 4 --corners 256 --seed 0"
     told = {reason.code for reason in record.reasons}
     assert "no_model_layer" in told
@@ -75,9 +80,6 @@ def test_a_refusal_is_told_in_both_languages_and_a_certificate_ends_with_a_chang
     assert call(monkeypatch, capfd, "cstr", "--check")[0] == 0
 
     # whose it is, only a signature tells
-    monkeypatch.setenv("FPO_PILOT_PASSPHRASE", "a long passphrase")
-    for name in ("ours", "other"):
-        make_key(project / name, "a long passphrase")
     assert call(monkeypatch, capfd, "cstr", "--check", "--pubkey", "ours.pub")[0] == 1
     code, out, _ = call(monkeypatch, capfd, "cstr", "--check", "--key", "ours", "--pubkey", "ours.pub", "--json")
     assert (code, json.loads(out)["signed"]) == (0, True)
