@@ -190,6 +190,7 @@ def test_what_is_no_record_is_told_with_its_place(tmp_path: Path) -> None:
 
 def test_every_sentence_is_there_in_both_languages_with_the_same_numbers() -> None:
     texts = [*words.REASONS.values(), *words.ASSUMPTIONS, *words.WHY.values(), *words.STATUS.values()]
+    texts += words.SIGNED.values()
     for text in texts:
         assert text.en.isascii()
         assert re.search(r"[぀-ヿ一-鿿]", text.ja), text.en
