@@ -21,6 +21,8 @@ def interlock_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding
     for index, interlock in enumerate(safety.interlocks):
         yield from _interlock(interlock, ("interlocks", index), safety, plant)
         yield from _winner(interlock, ("interlocks", index), safety)
+        for before in safety.interlocks[:index]:
+            yield from _contradiction(before, interlock, ("interlocks", index))
 
 
 def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
@@ -79,6 +81,18 @@ def _too_late(interlock: Interlock, path: Path, safety: SafetySpec, plant: Plant
             f"a trip before the hard limit {' or '.join(names)}, {' or '.join(ends)} {plant.signals[signal].unit}"
         )
         yield Finding(_place(path, place), text, expected, "Let it trip earlier: it acts when the limit is passed.")
+
+
+def _contradiction(before: Interlock, interlock: Interlock, path: Path) -> Iterator[Finding]:
+    """Both can be latched at once, since a latch stays: one action cannot go to two values, unless one of them is declared to win."""
+    if interlock.id in before.over or before.id in interlock.over:  # the second is told by its order
+        return
+    for name, value in interlock.set.items():
+        other = before.set.get(name, value)
+        if other != value:
+            expected = f"{other:g}, to which {before.id} sets it, or a declared winner"
+            fix = f"Set both alike, or write `over: [{interlock.id}]` into {before.id}, which then wins while both are latched."
+            yield Finding((*path, "set", name), value, expected, fix)
 
 
 def _winner(interlock: Interlock, path: Path, safety: SafetySpec) -> Iterator[Finding]:

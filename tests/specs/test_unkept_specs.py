@@ -100,6 +100,16 @@ def test_an_interlock_cannot_read_a_set_point(project) -> None:
     )
 
 
+def test_two_interlocks_that_set_one_action_differently_need_a_winner(project) -> None:
+    project.edit("safety", INTERLOCK, INTERLOCK + LOW)
+    error = refused(project, "interlocks[1].set.heat", "expected 0, to which hot sets it, or a declared winner")
+    assert error.line == 22
+    project.edit("safety", "hazard: H1}\n" + LOW, "hazard: H1, over: [dry]}\n" + LOW)
+    assert load().interlocks[0].over == ("dry",)
+    project.edit("safety", "heat: 5}", "heat: 0}")
+    load()  # alike: nothing to win
+
+
 def test_the_winner_of_two_interlocks_stands_first(project) -> None:
     project.edit("safety", INTERLOCK, INTERLOCK + LOW.replace("hazard: H1}", "hazard: H1, over: [hot]}"))
     refused(project, "interlocks[1].over[0]", "'hot', which stands before dry")
