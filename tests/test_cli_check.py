@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import fpo_pilot
 from fpo_pilot import cli
+from fpo_pilot.certification.record import read_record, write_record
+from fpo_pilot.certification.validate import binding_of
+from fpo_pilot.plants.load import load_plant
 from fpo_pilot.specs import content
 
 
@@ -65,12 +69,18 @@ def test_a_certificate_is_told_and_a_changed_spec_makes_it_stale(monkeypatch, ca
         shutil.copytree(root / part, tmp_path / part)
     shutil.copy(root / "safety/cstr_late.yaml", tmp_path / "safety/cstr_late.yaml")
     monkeypatch.chdir(tmp_path)
+    path = tmp_path / "safety/certificates/cstr_late.json"
+    record = read_record(path)  # bound to the shields as they are now, whenever it was made
+    now = {"binding": binding_of(load_plant("cstr_late")), "fpo_pilot_version": fpo_pilot.__version__}
+    write_record(path, record.model_copy(update=now))
     assert "certificate: valid for these specs" in call(monkeypatch, capfd, "check", "--plant", "cstr_late")[1]
     file = tmp_path / "safety/cstr_late.yaml"
     text = file.read_text("utf-8")
     assert "high: 350" in text
     file.write_text(text.replace("high: 350", "high: 351", 1), "utf-8")
     assert "certificate: STALE" in call(monkeypatch, capfd, "check", "--plant", "cstr_late")[1]
+    path.write_text(path.read_text("utf-8").replace('"verdict":"certified"', '"verdict":"refused"'), "utf-8")
+    assert "certificate: ALTERED" in call(monkeypatch, capfd, "check", "--plant", "cstr_late")[1]
     shutil.rmtree(tmp_path / "safety/certificates")
     code, out, _ = call(monkeypatch, capfd, "check", "--plant", "cstr_late", "--json")
     assert (code, json.loads(out)[0]["certificate"]) == (0, "absent")

@@ -39,6 +39,8 @@ class Outcome:
     """Least distance to each limit, in the unit of its signal."""
     score: Tensor
     """Least distance to a hard limit, as a fraction of the signal's range; −inf after a trip whose margin is not a number."""
+    acted: dict[str, Tensor] = field(default_factory=dict)
+    """By reason, whether interlocks latched, sequences held, or the integrity layer recognised something, at least once."""
     trace: dict[str, Tensor] = field(default_factory=dict)
     """``[H, B]`` true states, outputs, readings, proposals and applied actions, and whether the episode was running."""
 
@@ -51,6 +53,7 @@ class Outcome:
             self.infeasible[chosen],
             {name: value[chosen] for name, value in self.margins.items()},
             self.score[chosen],
+            {name: value[chosen] for name, value in self.acted.items()},
             {name: value[:, chosen] for name, value in self.trace.items()},
         )
 
@@ -113,6 +116,7 @@ class _Tally:
         self.violated = torch.zeros(episodes, dtype=torch.bool)
         self.score = torch.full((episodes,), torch.inf, dtype=torch.float64)
         self.margins: dict[str, Tensor] = {}
+        self.acted: dict[str, Tensor] = {}
         self._trace: list[dict[str, Tensor]] = []
 
     def add(self, seen: Transition, proposal: Tensor, verdict: Verdict | None, reading: Tensor | None) -> None:
@@ -122,6 +126,8 @@ class _Tally:
         if verdict is not None:
             self.altered = self.altered + (running & verdict.altered(proposal))
             self.infeasible = self.infeasible + (running & ~verdict.feasible)
+            for name, flag in _acts(self.plant, verdict).items():
+                self.acted[name] = self.acted.get(name, torch.zeros_like(running)) | (running & flag)
         self.violated = self.violated | (running & (seen.cost > 0.0))
         infinite = torch.full_like(self.score, torch.inf)
         for name, margin in seen.margins.items():
@@ -139,7 +145,20 @@ class _Tally:
         """Close the count."""
         names = self._trace[0].keys() if self._trace else ()
         trace = {name: torch.stack([row[name] for row in self._trace]) for name in names}
-        return Outcome(self.steps, self.violated, self.altered, self.infeasible, self.margins, self.score, trace)
+        return Outcome(
+            self.steps, self.violated, self.altered, self.infeasible, self.margins, self.score, self.acted, trace
+        )
+
+
+def _acts(plant: Plant, verdict: Verdict) -> dict[str, Tensor]:
+    """Return what layers did in a step, ``[B]`` bool by reason; the phases of a sequence are one."""
+    found = {name: flag for name, flag in verdict.reasons.items() if name.startswith(("interlock:", "integrity."))}
+    for rule in () if plant.safety is None else plant.safety.sequences:
+        phases = [verdict.reasons.get(f"sequence:{rule.id}.{phase}") for phase in rule.phases]
+        known = [flag for flag in phases if flag is not None]
+        if known:
+            found[f"sequence:{rule.id}"] = torch.stack(known).any(dim=0)
+    return found
 
 
 def _traced(plant: Plant, seen: Transition, proposal: Tensor, reading: Tensor, running: Tensor) -> dict[str, Tensor]:

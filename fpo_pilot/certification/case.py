@@ -7,18 +7,18 @@ rules of the safety spec, whose evidence is the record of ``validate-safety``. N
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fpo_pilot.certification.record import Record, Row, Status
-from fpo_pilot.certification.words import CASE
+from fpo_pilot.certification.record import Record, Side, Status
+from fpo_pilot.certification.words import CASE, GUARDS
 from fpo_pilot.specs.base import Text
 from fpo_pilot.specs.plant import PlantSpec
-from fpo_pilot.specs.safety import Hazard, SafetySpec
+from fpo_pilot.specs.safety import Hazard, SafetySpec, SensorIntegrity
 
 TOLERABLE_RISK = 6
-"""Severity times likelihood up to which an alarm is guard enough: a soft limit may be passed there."""
+"""Severity times likelihood up to which an alarm is a guard: a soft limit may be passed there, and counts for nothing above."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,18 @@ class Guard:
     """A key of :data:`fpo_pilot.certification.words.GUARDS`."""
     id: str
     evidence: tuple[Evidence, ...]
+    counts: bool = True
+    """Whether the claim rests on it; an alarm does not where the risk is great."""
+
+    @property
+    def supported(self) -> bool:
+        """Whether there is evidence, and all of it speaks for the guard."""
+        return bool(self.evidence) and all(seen.supports for seen in self.evidence)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """That one hazard is guarded against."""
+    """That one hazard is guarded against: each guard that counts must have its evidence."""
 
     hazard: str
     title: Text
@@ -113,23 +120,43 @@ class _Evidence:
             return ()
         words = CASE["least_margin"]
         episodes = sum(row.shielded.episodes for row in rows)
-        kept = may_pass or min(known) >= 0.0
+        kept = may_pass or (len(known) == len(rows) and min(known) >= 0.0)
         return (self._seen(words, kept, margin=f"{min(known):.3g}", episodes=f"{episodes:,}"),)
 
-    def campaign(self) -> tuple[Evidence, ...]:
-        """That no row that decides passed a hard limit, with the rule in force."""
-        return () if self.record is None else (self._counted("no_violation", self.record.covered()),)
+    def acted(self, reason: str) -> tuple[Evidence, ...]:
+        """That an interlock or a sequence did act in rows that decide, and that no hard limit was passed in those episodes."""
+        if self.record is None:
+            return ()
+        seen = [side.acted[reason] for side in self._covered() if reason in side.acted]
+        episodes, violations = (sum(getattr(one, name) for one in seen) for name in ("episodes", "violations"))
+        if not episodes:
+            return (self._seen(CASE["never_acted"], False),)
+        values = {"violations": f"{violations:,}", "episodes": f"{episodes:,}"}
+        return (self._seen(CASE["acted"], violations == 0, **values),)
 
-    def sensor(self, name: str) -> tuple[Evidence, ...]:
-        """That faults of the sensor which count as recognised passed no hard limit."""
-        rows = () if self.record is None else self.record.covered()
-        own = tuple(row for row in rows if row.kind == "sensor fault" and row.condition.split(" ")[0] == name)
-        return (self._counted("sensor_faults", own),) if own else ()
+    def sensor(self, name: str, faults: Iterable[str]) -> tuple[Evidence, ...]:
+        """That each of the faults is recognised, and passes no hard limit: a frozen reading too, which is believed for a while."""
+        found = []
+        for fault in faults:
+            rows = () if self.record is None else self.record.rows
+            own = [row.shielded for row in rows if (row.kind, row.condition) == ("sensor fault", f"{name} {fault}")]
+            if self.record is not None:
+                found.append(self._recognised(name, fault, own))
+        return tuple(found)
 
-    def _counted(self, key: str, rows: tuple[Row, ...]) -> Evidence:
-        violations = sum(row.shielded.violations for row in rows)
-        episodes = sum(row.shielded.episodes for row in rows)
-        return self._seen(CASE[key], violations == 0, violations=f"{violations:,}", episodes=f"{episodes:,}")
+    def _recognised(self, name: str, fault: str, sides: list[Side]) -> Evidence:
+        def known(side: Side) -> bool:
+            return any(reason.startswith("integrity.") and reason.endswith(f":{name}") for reason in side.acted)
+
+        violations, episodes = (sum(getattr(side, key) for side in sides) for key in ("violations", "episodes"))
+        good = bool(sides) and violations == 0 and all(known(side) for side in sides)
+        words = CASE["sensor_fault"] if sides else CASE["no_row"]
+        if sides and not all(known(side) for side in sides):
+            words = CASE["not_recognised"]
+        return self._seen(words, good, fault=f"{name} {fault}", violations=f"{violations:,}", episodes=f"{episodes:,}")
+
+    def _covered(self) -> list[Side]:
+        return [] if self.record is None else [row.shielded for row in self.record.covered()]
 
     def _seen(self, words: Text, supports: bool, **values: str) -> Evidence:
         text = Text(en=words.en.format(**values), ja=words.ja.format(**values))
@@ -138,12 +165,12 @@ class _Evidence:
 
 def _claim(name: str, hazard: Hazard, plant: PlantSpec, safety: SafetySpec, evidence: _Evidence) -> Claim:
     risk = hazard.severity * hazard.likelihood
-    guards = tuple(_guards(name, safety, evidence, tolerable=risk <= TOLERABLE_RISK))
-    missing = []
-    if not guards:
-        missing.append(CASE["unguarded"])
-    elif not any(seen.supports for guard in guards for seen in guard.evidence):
-        missing.append(CASE["no_evidence"])
+    guards = tuple(_guards(name, hazard, safety, evidence, tolerable=risk <= TOLERABLE_RISK))
+    counted = [guard for guard in guards if guard.counts]
+    missing = [] if counted else [CASE["alarm_only"] if guards else CASE["unguarded"]]
+    missing += [_lacking("unsupported", guard=f"{guard.kind} {guard.id}") for guard in counted if not guard.supported]
+    if hazard.faults and not any(guard.kind == "sensor_check" for guard in guards):
+        missing.append(_lacking("fault_unguarded", faults=", ".join(hazard.faults)))
     return Claim(
         hazard=name,
         title=hazard.title,
@@ -155,17 +182,39 @@ def _claim(name: str, hazard: Hazard, plant: PlantSpec, safety: SafetySpec, evid
     )
 
 
-def _guards(name: str, safety: SafetySpec, evidence: _Evidence, *, tolerable: bool) -> Iterator[Guard]:
+def _lacking(key: str, **values: str) -> Text:
+    words = CASE[key]
+    kind, _, name = values.get("guard", "").partition(" ")
+    english, japanese = (
+        values | {"guard": f"{getattr(GUARDS[kind], language)} `{name}`"} if kind else values
+        for language in ("en", "ja")
+    )
+    return Text(en=words.en.format(**english), ja=words.ja.format(**japanese))
+
+
+def _guards(name: str, hazard: Hazard, safety: SafetySpec, evidence: _Evidence, *, tolerable: bool) -> Iterator[Guard]:
     for limit in safety.limits:
         if limit.hazard == name:
             soft = limit.kind == "soft"
-            yield Guard(f"{limit.kind}_limit", limit.id, evidence.limit(limit.id, may_pass=soft and tolerable))
+            seen = evidence.limit(limit.id, may_pass=soft)
+            yield Guard(f"{limit.kind}_limit", limit.id, seen, counts=tolerable or not soft)
     for interlock in safety.interlocks:
         if interlock.hazard == name:
-            yield Guard("interlock", interlock.id, evidence.campaign())
+            yield Guard("interlock", interlock.id, evidence.acted(f"interlock:{interlock.id}"))
     for sequence in safety.sequences:
         if sequence.hazard == name:
-            yield Guard("sequence", sequence.id, evidence.campaign())
+            yield Guard("sequence", sequence.id, evidence.acted(f"sequence:{sequence.id}"))
     for signal, sensor in safety.sensors.items():
         if sensor.hazard == name:
-            yield Guard("sensor_check", signal, evidence.sensor(signal))
+            yield Guard("sensor_check", signal, evidence.sensor(signal, _faults(hazard, sensor)))
+
+
+def _faults(hazard: Hazard, sensor: SensorIntegrity) -> tuple[str, ...]:
+    """List the faults of which a sensor check needs the rows: what it declares to recognise, and what the hazard names."""
+    declared = {
+        "nan": True,
+        "range": True,
+        "stale": sensor.stale_after is not None,
+        "stuck": sensor.frozen_after is not None,
+    }
+    return tuple(kind for kind, given in declared.items() if given or kind in hazard.faults)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fpo_pilot.certification.record import Finding
+from fpo_pilot.certification.stacks import left_terminal_sets
 from fpo_pilot.certification.words import REASONS
 from fpo_pilot.plants.plant import Plant
-from fpo_pilot.plants.prediction import Prediction
-from fpo_pilot.shields import Envelope
-from fpo_pilot.shields.build import action_signals, measured_signals
-from fpo_pilot.shields.model_stages import ModelStages
 from fpo_pilot.specs.safety import BarrierShield, PredictiveShield, SafetySpec
 from fpo_pilot.specs.uncertainty import parameter_half_widths
 
 
 def missing_requirements(plant: Plant, safety: SafetySpec) -> Iterator[Finding]:
     """Find what keeps a plant from a certificate before anything is run."""
+    if plant.dynamics_hash is None:
+        yield finding("dynamics_unbound", type(plant.dynamics).__name__)
     if not any(limit.kind == "hard" for limit in safety.limits):
         yield finding("no_hard_limit", "limits")
     if not parameter_half_widths(safety, plant.spec):
@@ -25,17 +24,8 @@ def missing_requirements(plant: Plant, safety: SafetySpec) -> Iterator[Finding]:
     barrier = [shield for shield in safety.shields if isinstance(shield, BarrierShield)]
     if not predictive and not barrier:
         yield finding("no_model_layer", ", ".join(shield.kind for shield in safety.shields))
-    for shield in predictive:
-        yield from _terminal(plant, safety, shield)
-
-
-def _terminal(plant: Plant, safety: SafetySpec, shield: PredictiveShield) -> Iterator[Finding]:
-    envelope = Envelope.from_spec(safety.actions, action_signals(plant.spec))
-    stages = ModelStages(safety, plant.spec, Prediction(plant), envelope, measured_signals(plant.spec))
-    check = stages.terminal_check(shield)
-    if not check.passed:
-        state = ", ".join(f"{name} = {value:.6g}" for name, value in zip(stages.states, check.state, strict=True))
-        yield finding("terminal_set_left", f"from {state}, by {-check.margin:.3g} of the range")
+    for fault in left_terminal_sets(plant, safety):
+        yield finding("terminal_set_left", str(fault.found))
 
 
 def finding(code: str, detail: str) -> Finding:

@@ -14,8 +14,9 @@ import torch
 import fpo_pilot
 from fpo_pilot.certification.adversaries import POLICY_WAYS, Proposer, TurnedPolicy, sequence_names, sequences
 from fpo_pilot.certification.campaign import Outcome, run_batch, search_sequences
+from fpo_pilot.certification.code import shields_hash
 from fpo_pilot.certification.conditions import CampaignCondition, campaign_conditions, corner_count
-from fpo_pilot.certification.record import Binding, Condition, Finding, Record, Row, Side, Worst
+from fpo_pilot.certification.record import Acted, Binding, Condition, Finding, Record, Row, Side, Worst
 from fpo_pilot.certification.requirements import finding, missing_requirements
 from fpo_pilot.certification.words import ASSUMPTIONS
 from fpo_pilot.errors import CertificateError
@@ -75,6 +76,7 @@ def binding_of(plant: Plant, model_hash: str | None = None) -> Binding:
         plant_spec=spec_hash(plant.spec),
         safety_spec=spec_hash(safety),
         dynamics=plant.dynamics_hash,
+        shields=shields_hash(),
         model=model_hash,
     )
 
@@ -87,7 +89,8 @@ def validate(
     Args:
         plant: with its safety spec.
         plan: episodes of each row, seed, policy.
-        shield: what is validated; by default the stack that the safety spec declares.
+        shield: what is tried; by default the stack that the safety spec declares. Another one is never certified: the record would
+            speak for a spec that was not run.
         progress: is told how many conditions are done and which is next.
 
     Raises:
@@ -95,6 +98,8 @@ def validate(
     """
     safety = _safety(plant)
     conditions, reasons = planned(plant, plan)
+    if shield is not None:
+        reasons.append(finding("foreign_shield", type(shield).__name__))
     stack = shield
     if stack is None and not any(reason.code == "terminal_set_left" for reason in reasons):
         stack = build_stack(safety, plant.spec, dynamics=Prediction(plant) if needs_model(safety) else None)
@@ -108,6 +113,7 @@ def validate(
     reasons += _found_reasons(collected.rows, barrier="barrier" in kinds)
     record = Record(
         plant=plant.name,
+        shield="declared" if shield is None else "given",
         verdict="refused" if reasons else "certified",
         reasons=tuple(reasons),
         date=datetime.now(UTC).date().isoformat(),
@@ -121,7 +127,7 @@ def validate(
         rows=tuple(collected.rows),
         worst=tuple(kept.worst for kept in collected.kept()),
     )
-    return Validation(record, _traces(collected))
+    return Validation(record.sealed(), _traces(collected))
 
 
 def planned(plant: Plant, plan: Plan) -> tuple[tuple[CampaignCondition, ...], list[Finding]]:
@@ -234,6 +240,11 @@ def _side(outcome: Outcome) -> Side:
         least_margin={name: _number(float(margin.amin())) for name, margin in outcome.margins.items()},
         intervention_rate=int(outcome.altered.sum()) / max(steps, 1),
         infeasible_rate=int(outcome.infeasible.sum()) / max(steps, 1),
+        acted={
+            name: Acted(episodes=int(flag.sum()), violations=int((flag & outcome.violated).sum()))
+            for name, flag in sorted(outcome.acted.items())
+            if bool(flag.any())
+        },
     )
 
 

@@ -33,6 +33,14 @@ REASONS: dict[str, Text] = {
         en="A hard limit was passed behind the shield in a condition that the assumptions cover.",
         ja="前提に含まれる条件で、シールドがあっても絶対制限を超えました。",
     ),
+    "dynamics_unbound": Text(
+        en="The dynamics are in no file: nothing could tell later whether they are still the same.",
+        ja="動特性がファイルにありません。後で同じものかどうかを確かめられません。",
+    ),
+    "foreign_shield": Text(
+        en="What was tried is not the stack that the safety spec declares, but one that was handed over.",
+        ja="試したのは安全仕様が宣言したシールドではなく、別に渡されたシールドです。",
+    ),
     "corners_left_out": Text(
         en="Not every corner of the uncertainty set was run.",
         ja="不確かさ集合のすべての頂点を試していません。",
@@ -91,9 +99,18 @@ WHY: dict[str, Text] = {
 STATUS: dict[str, Text] = {
     "valid": Text(en="valid", ja="有効"),
     "refused": Text(en="refused", ja="不認定"),
-    "stale": Text(en="stale: a spec has changed", ja="失効（仕様が変わった）"),
+    "stale": Text(
+        en="stale: a spec, the dynamics, the shields or the release has changed",
+        ja="失効（仕様、動特性、シールド、リリースのいずれかが変わった）",
+    ),
+    "altered": Text(en="altered: not as it was written", ja="改変（書かれたときの内容と異なる）"),
     "absent": Text(en="absent", ja="なし"),
     "certified": Text(en="certified", ja="認定"),
+}
+
+SIGNED: dict[bool, Text] = {
+    True: Text(en="signed by this key", ja="この鍵で署名されている"),
+    False: Text(en="NOT signed by this key", ja="この鍵では署名されていない"),
 }
 
 CASE: dict[str, Text] = {
@@ -114,8 +131,12 @@ CASE: dict[str, Text] = {
         ja="認定記録がない。`fpo-pilot validate-safety` を実行する。",
     ),
     "certificate_stale": Text(
-        en="The certificate is of another plant spec, safety spec or dynamics: validate again.",
-        ja="認定記録は別のプラント仕様、安全仕様または動特性のものである。検証をやり直す。",
+        en="The certificate is of another plant, spec, dynamics, code of the shields or release: validate again.",
+        ja="認定記録は別のプラント、仕様、動特性、シールドのコードまたはリリースのものである。検証をやり直す。",
+    ),
+    "certificate_altered": Text(
+        en="The certificate was edited since it was written: validate again.",
+        ja="認定記録が作成後に書き換えられている。検証をやり直す。",
     ),
     "certificate_refused": Text(
         en="The certificate was refused: see its reasons.",
@@ -126,21 +147,38 @@ CASE: dict[str, Text] = {
         en="No limit, interlock, sequence or sensor check names this hazard.",
         ja="このハザードを挙げた制限、インターロック、シーケンス、センサ確認がない。",
     ),
-    "no_evidence": Text(
-        en="No valid certificate has evidence for what guards it.",
-        ja="防護策についての有効な認定記録上の根拠がない。",
+    "alarm_only": Text(
+        en="Only alarms name this hazard, and its risk is above what an alarm is enough for.",
+        ja="このハザードを挙げるのは管理制限の警報だけで、リスクが警報で足りる範囲を超えている。",
+    ),
+    "unsupported": Text(
+        en="No valid evidence speaks for the {guard}.",
+        ja="{guard} を裏づける有効な根拠がない。",
+    ),
+    "fault_unguarded": Text(
+        en="No sensor check names this hazard, which is about faults of a sensor ({faults}).",
+        ja="センサの故障（{faults}）に関するハザードだが、これを挙げたセンサ確認がない。",
+    ),
+    "acted": Text(
+        en="acted in {episodes} episodes of the conditions that decide, of which {violations} passed a hard limit",
+        ja="判定に用いる条件の {episodes} エピソードで作動し、そのうち絶対制限を超えたもの {violations}",
+    ),
+    "never_acted": Text(
+        en="never acted in the conditions that decide",
+        ja="判定に用いる条件では一度も作動していない",
+    ),
+    "no_row": Text(en="no row of {fault}", ja="{fault} の行がない"),
+    "not_recognised": Text(
+        en="{fault} is not recognised in every row ({violations} of {episodes} episodes passed a hard limit)",
+        ja="{fault} が判定されない行がある（{episodes} エピソード中、絶対制限を超えたもの {violations}）",
     ),
     "least_margin": Text(
         en="least margin {margin} over {episodes} episodes of the conditions that decide",
         ja="判定に用いる条件の {episodes} エピソードでの最小余裕 {margin}",
     ),
-    "no_violation": Text(
-        en="{violations} of {episodes} episodes of the conditions that decide passed a hard limit",
-        ja="判定に用いる条件の {episodes} エピソード中、絶対制限を超えたもの {violations}",
-    ),
-    "sensor_faults": Text(
-        en="{violations} of {episodes} episodes with a recognised fault of this sensor passed a hard limit",
-        ja="このセンサの検出可能な故障を与えた {episodes} エピソード中、絶対制限を超えたもの {violations}",
+    "sensor_fault": Text(
+        en="{fault} is recognised; {violations} of {episodes} episodes passed a hard limit",
+        ja="{fault} は判定される。{episodes} エピソード中、絶対制限を超えたもの {violations}",
     ),
 }
 """Of the safety case."""

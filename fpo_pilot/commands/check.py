@@ -57,7 +57,8 @@ def run_check(plants: Sequence[str], *, as_json: bool) -> int:
 _CERTIFICATE = {
     "valid": "valid for these specs",
     "refused": "refused; `fpo-pilot validate-safety {plant} --check` says why",
-    "stale": "STALE: specs or dynamics have changed since; `fpo-pilot validate-safety {plant}` makes it anew",
+    "altered": "ALTERED: the record was edited since it was written; `fpo-pilot validate-safety {plant}` makes it anew",
+    "stale": "STALE: specs, dynamics, shields or release have changed since; `fpo-pilot validate-safety {plant}` makes it anew",
     "absent": "none; `fpo-pilot validate-safety {plant}` tries for one",
     "none": "none: there is no safety spec",
 }
@@ -73,7 +74,8 @@ def _certificate(name: str) -> str:
     from fpo_pilot.certification.validate import binding_of
     from fpo_pilot.plants.load import load_plant
 
-    return status_of(record_path(plant_yaml), binding_of(load_plant(name)))[0]
+    plant = load_plant(name)
+    return status_of(record_path(plant_yaml), binding_of(plant), plant=plant.name)[0]
 
 
 def _own_plants() -> list[str]:
@@ -102,6 +104,11 @@ def _check_one(name: str) -> Coverage:
             errors |= {str(error): error for error in wrong.errors}
     if errors:
         raise SpecErrors(tuple(errors.values()))
+    if safety[0] is not None and any(shield.kind == "predictive" for shield in safety[0].shields):
+        from fpo_pilot.certification.stacks import require_kept_terminal_sets
+        from fpo_pilot.plants.load import load_plant
+
+        require_kept_terminal_sets(load_plant(path), safety[0])  # the one question that the dynamics must answer
     return coverage(plant, safety[0])
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fpo_pilot.commands.options import Json, Run, Seed
+from fpo_pilot.errors import CertificateError
 
 
 def identify(
@@ -70,6 +71,8 @@ def validate_safety(
     full: Annotated[bool, typer.Option("--full", help="Run all, also where refusal is certain.")] = False,
     output: Annotated[Path | None, typer.Option("--output", help="Default: safety/certificates/NAME.json.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Does the record still hold? 0 valid, 1 not.")] = False,
+    key: Annotated[Path | None, typer.Option("--key", help="Sign the record; with --check, the one there is.")] = None,
+    pubkey: Annotated[Path | None, typer.Option("--pubkey", help="With --check: it must be signed by it.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -77,10 +80,11 @@ def validate_safety(
     from fpo_pilot.commands.validate_safety import Attack, run_check_certificate, run_validate_safety
 
     if check:
-        raise typer.Exit(run_check_certificate(plant, output=output, as_json=json))
-    raise typer.Exit(
-        run_validate_safety(plant, Attack(policy, episodes, corners, full, seed), output=output, as_json=json)
-    )
+        raise typer.Exit(run_check_certificate(plant, output=output, key=key, public=pubkey, as_json=json))
+    if pubkey is not None:
+        raise CertificateError("--pubkey: found no --check, expected both. It is asked of a record that is there.")
+    attack = Attack(policy, episodes, corners, full, seed)
+    raise typer.Exit(run_validate_safety(plant, attack, output=output, key=key, as_json=json))
 
 
 def safety_case(

@@ -55,6 +55,7 @@ def rollout_run(
     """Roll the policy of ``run_dir`` out; a drill (a fault or random actions) has a folder of its own under ``drills``."""
     import torch
 
+    from fpo_pilot.certification.stacks import require_kept_terminal_sets
     from fpo_pilot.learn import load_policy
     from fpo_pilot.plants.load import load_plant
     from fpo_pilot.rollout import run_rollout
@@ -67,6 +68,7 @@ def rollout_run(
             f"safety/{plant.name}.yaml: found no stages, expected shadow, bounded and full. "
             "Declare `stages:` in the safety spec; `fpo-pilot init` shows an example."
         )
+    require_kept_terminal_sets(plant, plant.safety)
     policy = load_policy(run_dir)
     acting = policy.deploy(chosen_deployment(run_dir, policy))
     injection = _injection(inject) if inject is not None else None

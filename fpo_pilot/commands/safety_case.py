@@ -63,8 +63,8 @@ def case_of(plant_name: str) -> SafetyCase:
         raise CertificateError(
             f"plant {plant.name}: found no safety spec, expected the hazards of one. Write safety/{plant.name}.yaml."
         )
-    status, _ = status_of(record_file, binding_of(plant))
-    record = read_record(record_file) if record_file.is_file() else None
+    status, _ = status_of(record_file, binding_of(plant), plant=plant.name)
+    record = read_record(record_file) if status == "valid" else None
     return build_case(plant.spec, plant.safety, status=status, record=record, record_file=record_file)
 
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fpo_pilot.certification.record import Record, Row, read_record, record_path, status_of, write_record
-from fpo_pilot.certification.words import STATUS
+from fpo_pilot.certification.signing import signed, signed_by
+from fpo_pilot.certification.words import SIGNED, STATUS
 from fpo_pilot.commands.console import note, progress, say, say_json, table
+from fpo_pilot.logs.keys import read_private_key, read_public_key
 from fpo_pilot.specs.content import find_plant
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from fpo_pilot.certification.validate import Plan
 
 
@@ -36,8 +40,10 @@ class Attack:
         return " ".join(words + ([] if self.policy is None else [f"--policy {self.policy.name}"]))
 
 
-def run_validate_safety(plant_name: str, attack: Attack, *, output: Path | None, as_json: bool) -> int:
-    """Validate a plant's shields and write the record; 0 if it is a certificate, 1 if it is a refusal."""
+def run_validate_safety(
+    plant_name: str, attack: Attack, *, output: Path | None, key: Path | None = None, as_json: bool
+) -> int:
+    """Validate a plant's shields and write the record, signed if a ``key`` is given; 0 if it is a certificate, 1 if a refusal."""
     import torch
 
     from fpo_pilot.certification.validate import validate
@@ -46,37 +52,65 @@ def run_validate_safety(plant_name: str, attack: Attack, *, output: Path | None,
 
     torch.set_num_threads(1)
     path = record_path(find_plant(plant_name)) if output is None else output
+    private = None if key is None else _private(key)
     plant = load_plant(plant_name)
     plan = _plan(attack, plant.name)
     with progress("validate [conditions]", plan.size(plant), quiet=as_json) as report:
         found = validate(plant, plan, progress=report)
-    write_record(path, found.record)
+    record = found.record if private is None else signed(found.record, private)
+    write_record(path, record)
     write_table_atomic(path.with_suffix(".parquet"), found.traces)
     if as_json:
-        say_json(found.record.model_dump(mode="json", exclude={"conditions"}) | {"file": path})
+        say_json(record.model_dump(mode="json", exclude={"conditions"}) | {"file": path})
     else:
-        _show(found.record)
+        _show(record)
         note(f"wrote {path} and {path.with_suffix('.parquet')}")
-    return 0 if found.record.verdict == "certified" else 1
+    return 0 if record.verdict == "certified" else 1
 
 
-def run_check_certificate(plant_name: str, *, output: Path | None, as_json: bool) -> int:
-    """Say whether the record of a plant still speaks for its specs; 0 only for a valid certificate."""
+def run_check_certificate(
+    plant_name: str, *, output: Path | None, key: Path | None = None, public: Path | None = None, as_json: bool
+) -> int:
+    """Say whether the record of a plant still speaks for its specs; 0 only for a valid certificate.
+
+    Args:
+        plant_name: whose record.
+        output: where it lies, if not in its place.
+        key: a private key that signs the record, unless it is absent, stale or altered.
+        public: a public key; the certificate counts only where it signed it.
+        as_json: write one JSON document.
+    """
     from fpo_pilot.certification.validate import binding_of
     from fpo_pilot.plants.load import load_plant
 
     path = record_path(find_plant(plant_name)) if output is None else output
     plant = load_plant(plant_name)
-    status, changed = status_of(path, binding_of(plant))
-    reasons = () if status in ("absent", "stale") else read_record(path).reasons
+    status, changed = status_of(path, binding_of(plant), plant=plant.name)
+    record = None if status in ("absent", "stale", "altered") else read_record(path)
+    if record is not None and key is not None:
+        record = signed(record, _private(key))
+        write_record(path, record)
+    reasons = () if record is None else record.reasons
+    known = None if public is None else record is not None and signed_by(record, read_public_key(public))
+    good = 0 if status == "valid" and known is not False else 1
     if as_json:
-        say_json({"plant": plant.name, "status": status, "changed": changed, "reasons": [one.code for one in reasons]})
-        return 0 if status == "valid" else 1
+        codes = [one.code for one in reasons]
+        say_json({"plant": plant.name, "status": status, "changed": changed, "reasons": codes, "signed": known})
+        return good
     words = STATUS[status]
     say(f"{plant.name}: {words.en} / {words.ja}" + (f" ({', '.join(changed)})" if changed else ""))
     for one in reasons:
         say(f"- {one.text.en} / {one.text.ja} [{one.code}: {one.detail}]")
-    return 0 if status == "valid" else 1
+    if known is not None:
+        words = SIGNED[known]
+        say(f"- {words.en} / {words.ja}")
+    return good
+
+
+def _private(key: Path) -> Ed25519PrivateKey:
+    from fpo_pilot.commands.verify import passphrase_for
+
+    return read_private_key(key, passphrase_for(key))
 
 
 def _plan(attack: Attack, plant: str) -> Plan:

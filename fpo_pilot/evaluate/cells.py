@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from fpo_pilot.certification.stacks import plant_stack
 from fpo_pilot.evaluate.arms import (
     Actor,
     Arm,
@@ -24,8 +25,6 @@ from fpo_pilot.evaluate.store import STAGE, CellTables
 from fpo_pilot.logs import code_hash, episode_schema, step_schema, to_table
 from fpo_pilot.logs.schema import goal_verbs, reward_term_names
 from fpo_pilot.plants.controllers import incumbent_controller
-from fpo_pilot.plants.prediction import Prediction
-from fpo_pilot.shields.build import build_stack
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.evaluation import Scenario
 
@@ -126,7 +125,7 @@ class Bench:
         plant = self.plant
         shield = None
         if cell.shield and plant.safety is not None:
-            shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
+            shield = plant_stack(plant, plant.safety)
         return run_episodes(
             plant,
             actor,

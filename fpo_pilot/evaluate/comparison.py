@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from fpo_pilot.certification.stacks import plant_stack
 from fpo_pilot.errors import TrainingError
 from fpo_pilot.flow import Method
 from fpo_pilot.learn import Deployment, load_policy, train
@@ -25,8 +26,6 @@ from fpo_pilot.learn.task import GymTask, PlantTask, Task
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
-from fpo_pilot.plants.prediction import Prediction
-from fpo_pilot.shields import build_stack
 from fpo_pilot.specs import load_training_spec
 from fpo_pilot.specs.load import ALGORITHMS, GYM, Algorithm, gym_training_spec
 from fpo_pilot.specs.training import TrainingSpec
@@ -120,7 +119,7 @@ def make_task(name: str, spec: TrainingSpec) -> Task:
     plant = load_plant(name)
     if plant.safety is None or not spec.shield_in_training:
         return PlantTask(plant)
-    return PlantTask(plant, build_stack(plant.safety, plant.spec, dynamics=Prediction(plant)))
+    return PlantTask(plant, plant_stack(plant, plant.safety))
 
 
 def run_job(job: Job, out: Path, budget: Budget) -> list[dict[str, object]]:

@@ -34,13 +34,17 @@ class Spec(BaseModel):
     """Fields that came later: while they say nothing new (their default) they are not part of the identity, so that a
     release with one more field does not make every score, certificate and run that was bound to a hash stale."""
 
+    confirming: ClassVar[frozenset[str]] = frozenset()
+    """Fields that only confirm what the rest says, and are refused where they do not agree with it: as comments are, they are
+    no part of the identity."""
+
     @model_serializer(mode="wrap")
     def _identity(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         written: dict[str, Any] = handler(self)
         if not (info.context or {}).get(IDENTITY):
             return written
         fields = type(self).model_fields
-        silent = {name for name in self.added if getattr(self, name) == fields[name].get_default()}
+        silent = {name for name in self.added if getattr(self, name) == fields[name].get_default()} | self.confirming
         return {key: value for key, value in written.items() if key not in silent}
 
 

@@ -1,4 +1,4 @@
-"""Whether two conditions can hold at once: decided for bounds on signals, the form that interlocks have."""
+"""Whether two conditions can hold at once, and whether one comes too late: decided for bounds on signals, as interlocks have them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,26 @@ def can_both_hold(first: Expression, second: Expression, signals: Mapping[str, s
         boxes.append(understood)
     pairs = product(*boxes)
     return any(_overlap(one, other) for one, other in pairs)
+
+
+def comes_too_late(
+    condition: Expression, edges: Mapping[str, tuple[float, float]], signals: Mapping[str, str], period: float
+) -> str | None:
+    """Name a signal that is at or beyond one of its ``edges`` (low, high) whenever the condition holds; None if it can hold before.
+
+    None as well for what is not made of bounds, since nothing can be said. The condition must pass the unit check.
+    """
+    late = None
+    for box in _boxes(bind(condition, signals, period).root) or ():
+        beyond = (
+            name
+            for name, (low, high) in box.items()
+            if name in edges and (low >= edges[name][1] or high <= edges[name][0])
+        )
+        late = next(beyond, None)
+        if late is None:
+            return None
+    return late
 
 
 def _boxes(node: Node) -> list[Bounds] | None:

@@ -9,7 +9,9 @@ from typing import Literal
 from fpo_pilot.specs.expression_rules import names_in
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.plant_rules import VERBS, measured_names, names_of
-from fpo_pilot.specs.safety import ConstantController, SafetySpec
+from fpo_pilot.specs.safety import BarrierShield, ConstantController, SafetySpec
+from fpo_pilot.specs.shield_rules import hard_state_limits
+from fpo_pilot.specs.uncertainty import state_names
 
 UseKind = Literal[
     "observation",
@@ -196,10 +198,52 @@ def _not_covered(plant: PlantSpec, safety: SafetySpec | None, signals: tuple[Sig
                 f"actions.{name}",
                 f"the action {name} has no rate: the policy may move it over its whole span in a step",
             )
+    yield from _unwatched_readings(plant, safety)
+    yield from _exact_predictions(plant, safety)
     if not safety.stages:
         yield Gap("stages", "no stages are declared: this plant cannot be rolled out")
     elif not any(gate.kind == "rate" for stage in safety.stages for gate in stage.gates):
         yield Gap("stages", "no stage has a gate on violations")
+
+
+def _unwatched_readings(plant: PlantSpec, safety: SafetySpec) -> Iterator[Gap]:
+    """A layer acts on readings: something must say from when on an old or frozen one is not believed."""
+    readers: dict[str, str] = {}
+    for shield in safety.shields:
+        if shield.kind in {"predictive", "barrier"}:
+            readers |= dict.fromkeys(state_names(plant), f"the {shield.kind} shield")
+    for interlock in safety.interlocks:
+        for text in interlock.trips.values():
+            readers |= dict.fromkeys(names_in(text), f"interlock {interlock.id}")
+    words = {
+        "stale_after": "when its reading is too old",
+        "frozen_after": "when its reading has stood still for too long",
+    }
+    if readers and not any(shield.kind == "integrity" for shield in safety.shields):
+        name, reader = next(iter(readers.items()))
+        yield Gap("shields", f"{reader} acts on {name}, and no integrity layer notices a reading that is none")
+    for name in measured_names(plant):
+        sensor, (low, high) = safety.sensors.get(name), plant.signals[name].range
+        if sensor is not None and sensor.range is not None and (sensor.range[0] < low or sensor.range[1] > high):
+            yield Gap(
+                f"sensors.{name}.range",
+                f"the range is wider than that of {name}, {low:g} to {high:g}: readings beyond are believed",
+            )
+        for key, when in words.items() if name in readers else ():
+            if sensor is None or getattr(sensor, key) is None:
+                yield Gap(f"sensors.{name}.{key}", f"{readers[name]} acts on {name}, and no `{key}` says {when}")
+
+
+def _exact_predictions(plant: PlantSpec, safety: SafetySpec) -> Iterator[Gap]:
+    """A barrier whose model error is left out believes its model."""
+    for index, shield in enumerate(safety.shields):
+        if isinstance(shield, BarrierShield):
+            for name in dict.fromkeys(limit.signal for limit in hard_state_limits(safety, plant)):
+                if name not in shield.model_error:
+                    yield Gap(
+                        f"shields[{index}].model_error.{name}",
+                        f"the barrier takes its prediction of {name} for exact: no `model_error` says how far off it may be",
+                    )
 
 
 def _uncovered_hazards(safety: SafetySpec, signals: tuple[SignalView, ...]) -> Iterator[Gap]:

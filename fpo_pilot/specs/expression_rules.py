@@ -58,6 +58,6 @@ def unobservable_findings(text: str, path: Path, plant: PlantSpec, allowed: Coll
             yield Finding(
                 path,
                 Words(f"{name!r}, which is not measured"),
-                f"measured signals, references and actions ({', '.join(sorted(allowed))})",
+                f"measured signals and actions ({', '.join(sorted(allowed))})",
                 "Use a signal that a sensor reads; a protection cannot look at the model.",
             )

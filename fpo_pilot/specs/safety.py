@@ -9,9 +9,13 @@ from pydantic import Field
 from fpo_pilot.specs.base import Finite, Fraction, Identifier, Name, NonNegative, Positive, Range, Spec, Text
 from fpo_pilot.specs.plant import Uncertainty
 
+SensorFaultKind = Literal["nan", "range", "stale", "stuck"]
+
 
 class Hazard(Spec):
     """One row of the hazard log."""
+
+    added = frozenset({"faults"})
 
     title: Text
     deviation: Text
@@ -21,6 +25,8 @@ class Hazard(Spec):
     severity: Annotated[int, Field(ge=1, le=5)]
     likelihood: Annotated[int, Field(ge=1, le=5)]
     owner: str
+    faults: tuple[SensorFaultKind, ...] = ()
+    """Sensor faults that it is about: no number, out of range, too old, frozen. The safety case asks for the rows of each."""
 
 
 class Limit(Spec):
@@ -57,6 +63,7 @@ class Interlock(Spec):
     """A latched rule: trips when ``trip_when``, or its ``vote``, held for ``samples`` steps; a human resets if ``reset_when`` holds."""
 
     added = frozenset({"vote"})
+    confirming = frozenset({"over"})
 
     id: Identifier
     trip_when: str | None = None
@@ -66,6 +73,8 @@ class Interlock(Spec):
     samples: Annotated[int, Field(ge=1)] = 1
     set: dict[Name, Finite]
     """Actions while latched."""
+    over: tuple[Identifier, ...] = ()
+    """Interlocks that set one of these actions otherwise, and give way while both are latched; they stand after this one."""
     hazard: str | None = None
 
     @property

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fpo_pilot.errors import Words
-from fpo_pilot.specs.contradiction import can_both_hold
-from fpo_pilot.specs.expression import parse
-from fpo_pilot.specs.expression_rules import expression_findings, signal_units, unobservable_findings
 from fpo_pilot.specs.findings import Finding, Path
+from fpo_pilot.specs.interlock_rules import interlock_findings
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.plant_rules import (
     NOTHING,
@@ -23,7 +21,6 @@ from fpo_pilot.specs.safety import (
     ActionLimit,
     ConstantController,
     DifferenceGate,
-    Interlock,
     Limit,
     PiLoop,
     ProportionalLoop,
@@ -50,9 +47,7 @@ def safety_findings(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
         yield from _limit(limit, ("limits", index), safety, plant)
     yield from _soft_inside_hard(safety)
     yield from _actions(safety, plant)
-    yield from duplicate_findings((interlock.id for interlock in safety.interlocks), ("interlocks",), "id")
-    for index, interlock in enumerate(safety.interlocks):
-        yield from _interlock(interlock, ("interlocks", index), safety, plant)
+    yield from interlock_findings(safety, plant)
     yield from sequence_findings(safety, plant)
     yield from _sensors(safety, plant)
     yield from _controller(safety, plant)
@@ -105,6 +100,7 @@ def _actions(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
             yield unknown(("actions", name), name, known, "an action of the plant")
         else:
             yield from _action(limit, ("actions", name), plant, name)
+            yield from _box_in_hard_limits(limit, ("actions", name), safety, name)
     for name in known:
         if name not in safety.actions:
             fix = f"Add `{name}: {{low: …, high: …, rate: …, fallback: …}}`."
@@ -122,58 +118,26 @@ def _action(limit: ActionLimit, path: Path, plant: PlantSpec, name: str) -> Iter
     elif not limit.low <= limit.fallback <= limit.high:
         expected = f"a value within low and high, {limit.low:g} to {limit.high:g} {signal.unit}"
         yield Finding((*path, "fallback"), limit.fallback, expected, "Choose a safe value that the shield may send.")
-    if limit.rate is not None and signal.rate is not None and limit.rate > signal.rate:
-        expected = f"at most the actuator's own rate, {signal.rate:g} {signal.unit}/step"
+    if signal.rate is None:
+        return
+    expected = f"at most the actuator's own rate, {signal.rate:g} {signal.unit}/step"
+    if limit.rate is None:
+        fix = f"Add `rate: {signal.rate:g}`: a shield that knows none plans moves that the actuator cannot make."
+        yield Finding((*path, "rate"), NOTHING, expected, fix)
+    elif limit.rate > signal.rate:
         yield Finding((*path, "rate"), limit.rate, expected, "Lower it: the read-back could not follow.")
 
 
-def _interlock(interlock: Interlock, path: Path, safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
-    yield from _hazard(interlock.hazard, path, safety)
-    units = signal_units(plant)
-    readable = (*measured_names(plant), *names_of(plant, "action", "reference"))
-    faults = [*_trip_form(interlock, path)]
-    for place, text in (*interlock.trips.items(), ("reset_when", interlock.reset_when)):
-        here = (*path, *(int(part) if part.isdigit() else part for part in place.split(".")))
-        faults += expression_findings(text, here, units, condition=True)
-        faults += unobservable_findings(text, here, plant, readable)
-    yield from faults
-    if not faults:
-        yield from _reset_beside_trip(interlock, path, units, plant.timing.period)
-    if not interlock.set:
-        yield Finding((*path, "set"), NOTHING, "the actions while latched", "Add an action and its safe value.")
-    for name, value in interlock.set.items():
-        if name not in safety.actions:
-            yield unknown((*path, "set", name), name, safety.actions, "an action with limits")
+def _box_in_hard_limits(action: ActionLimit, path: Path, safety: SafetySpec, name: str) -> Iterator[Finding]:
+    """What may be sent must lie within the hard limits on the action itself."""
+    for hard in safety.limits:
+        if hard.kind != "hard" or hard.signal != name:
             continue
-        limit = safety.actions[name]
-        if not limit.low <= value <= limit.high:
-            expected = f"a value within the action's limits, {limit.low:g} to {limit.high:g}"
-            yield Finding((*path, "set", name), value, expected, "Correct the value, or the limits of the action.")
-
-
-def _trip_form(interlock: Interlock, path: Path) -> Iterator[Finding]:
-    """One condition or a vote, and a vote that can be won."""
-    if (interlock.trip_when is None) == (interlock.vote is None):
-        found = NOTHING if interlock.vote is None else Words("`trip_when` and `vote`")
-        fix = "Add `trip_when:` with a condition, or `vote: {least: 2, of: [ … ]}`, not both."
-        yield Finding((*path, "trip_when"), found, "`trip_when` or `vote`", fix)
-    vote = interlock.vote
-    if vote is not None and vote.least > len(vote.of):
-        expected = f"at most {len(vote.of)}, the number of conditions"
-        yield Finding((*path, "vote", "least"), vote.least, expected, "It could never trip: lower it.")
-    if vote is not None:
-        yield from duplicate_findings(vote.of, (*path, "vote", "of"), None)
-
-
-def _reset_beside_trip(interlock: Interlock, path: Path, units: Mapping[str, str], period: float) -> Iterator[Finding]:
-    """The reset may hold beside conditions that vote, but not beside enough of them to trip."""
-    reset = parse(interlock.reset_when)
-    beside = [text for text in interlock.trips.values() if can_both_hold(parse(text), reset, units, period)]
-    if len(beside) >= (1 if interlock.vote is None else interlock.vote.least):
-        found = Words(f"{interlock.reset_when!r}, which can hold while {'; '.join(beside)!r} holds")
-        yield Finding(
-            (*path, "reset_when"), found, "a condition on the safe side of the trip", "Leave a gap between the two."
-        )
+        fix = f"Narrow the box of {name}: all that is sent beyond would pass the limit."
+        if hard.low is not None and action.low < hard.low:
+            yield Finding((*path, "low"), action.low, f"within the hard limit {hard.id}, at least {hard.low:g}", fix)
+        if hard.high is not None and action.high > hard.high:
+            yield Finding((*path, "high"), action.high, f"within the hard limit {hard.id}, at most {hard.high:g}", fix)
 
 
 def _sensors(safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:

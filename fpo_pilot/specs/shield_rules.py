@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from fpo_pilot.errors import Words
 from fpo_pilot.specs.findings import Finding, Path
-from fpo_pilot.specs.plant import PlantSpec
+from fpo_pilot.specs.plant import Actuator, PlantSpec
 from fpo_pilot.specs.plant_rules import NOTHING, outside_findings, unknown
 from fpo_pilot.specs.safety import BarrierShield, Limit, PredictiveShield, SafetySpec
 from fpo_pilot.specs.uncertainty import (
@@ -84,8 +84,20 @@ def _model(path: Path, safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding
         found = Words(f"the hard limit {', '.join(beyond)} on a computed signal")
         fix = "Limit states, or leave this shield out: what it does not watch it cannot keep."
         yield Finding((*path, "kind"), found, "hard limits on states", fix)
+    yield from _actuators((*path, "kind"), safety, plant)
     if not hard_state_limits(safety, plant):
         yield Finding((*path, "kind"), Words("no hard limit on a state"), "something to keep", "Add a hard limit.")
+
+
+def _actuators(path: Path, safety: SafetySpec, plant: PlantSpec) -> Iterator[Finding]:
+    """The model steps with the action that is sent; nothing in it lags, sticks or has play."""
+    for name in safety.actions:
+        actuator = plant.signals[name].actuator if name in plant.signals else Actuator()
+        found = [key for key in ("stiction", "dead_band", "lag") if getattr(actuator, key) > 0.0]
+        if found:
+            expected = "actuators that go where they are sent, at their rate"
+            fix = "Make the actuator's position a state of the dynamics, or leave this shield out: its model knows nothing of it."
+            yield Finding(path, Words(f"{' and '.join(found)} of {name}"), expected, fix)
 
 
 def _signal_of(name: str, safety: SafetySpec) -> str:

@@ -71,7 +71,7 @@ def make_tank() -> Callable[..., Plant]:
             timing={"period": 2.0, "horizon": 12},
             **changes,
         )
-        return build_plant(spec, limits, tank.Tank())
+        return build_plant(spec, limits, tank.Tank(), dynamics_file=Path(tank.__file__ or ""))
 
     return make
 

@@ -95,13 +95,46 @@ def test_the_worst_trajectories_are_kept_and_drawn_again_from_seed_and_condition
 
 
 @pytest.mark.usefixtures("brief")
+def test_a_stack_that_was_handed_over_is_never_certified(make_tank: MakeTank) -> None:
+    plant = make_tank()
+    found = validate(plant, PLAN, shield=stack_of(plant))  # even the declared one: nothing shows that it is
+    assert (found.record.verdict, codes(found)) == ("refused", ["foreign_shield"])
+
+
+@pytest.mark.usefixtures("brief")
+def test_what_layers_did_is_counted_in_episodes(make_tank: MakeTank) -> None:
+    rule = {"id": "I-level", "trip_when": "level >= 2.0 m", "reset_when": "level < 1.8 m", "set": {"inflow": 0.0}}
+    shields = [{"kind": kind} for kind in ("integrity", "interlock", "box_rate")]
+    found = validate(make_tank(safety={"interlocks": [rule], "shields": shields}), PLAN).record
+    rows = {(row.condition, row.adversary): row for row in found.rows}
+    full, empty = rows["corner -", "max"], rows["corner -", "min"]
+    assert full.shielded.acted["interlock:I-level"].episodes == 4  # one start, full inflow: all pass 2 m
+    assert full.shielded.acted["interlock:I-level"].violations == full.shielded.violations
+    assert empty.shielded.acted == {}
+    assert full.unshielded.acted == {}
+
+
+def test_what_layers_do_after_the_end_of_an_episode_counts_for_nothing(make_tank: MakeTank) -> None:
+    plant = make_tank(predictive=None)
+    fault = Scenario.model_validate({"faults": [{"signal": "level", "kind": "nan", "from_step": 9}]})
+    full = Sequence(in_limits(plant, torch.ones(plant.horizon, 2, 1, dtype=torch.float64)))
+    ended = run_batch(plant, fault, full, episodes=2, seed=0, shield=stack_of(plant))
+    assert int(ended.steps.max()) < 9  # it ran over before the sensor failed
+    assert not any(bool(flag.any()) for flag in ended.acted.values())
+    empty = Sequence(torch.zeros_like(full.actions))
+    lasted = run_batch(plant, fault, empty, episodes=2, seed=0, shield=stack_of(plant))
+    assert bool(lasted.acted["integrity.nan:level"].all())
+
+
+@pytest.mark.usefixtures("brief")
 def test_a_shield_weakened_on_purpose_gets_no_certificate(make_tank: MakeTank) -> None:
     plant = make_tank()
     weak = stack_of(plant)
     weak.stages = tuple((name, stage) for name, stage in weak.stages if name != "predictive")
     found = validate(plant, PLAN, shield=weak)
     assert found.record.verdict == "refused"
-    assert codes(found) == ["covered_violation"]
+    assert codes(found) == ["foreign_shield", "covered_violation"]
+    assert found.record.shield == "given"
     optimist = make_tank(half_width=0.01)  # a shield that is told less than it is tried with
     assert codes(validate(plant, PLAN, shield=stack_of(optimist)))[-1:] == ["covered_violation"]
 

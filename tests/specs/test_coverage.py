@@ -64,7 +64,61 @@ def test_a_state_without_hard_limit_or_observation_is_a_gap(project) -> None:
 
 def test_an_action_without_rate_is_a_gap(project) -> None:
     project.edit("safety", "rate: 2 kW/step, ", "")
+    project.edit("plant", ", rate: 6 kW/min", "")  # an actuator with a rate of its own needs one in the safety spec
     assert gaps(covered()) == ["actions.heat"]
+
+
+MODEL = """\
+uncertainty: {states: {T: 1 K, level: 1 cm}}
+shields:
+  - {kind: integrity}
+  - {kind: interlock}
+  - {kind: predictive, horizon: 20, terminal_set: {T: {high: 60}, level: {low: 0.5}}}
+  - {kind: box_rate}
+stages:
+"""
+
+
+def test_a_reading_that_an_interlock_acts_on_may_stop_without_notice_where_nothing_says_so(project) -> None:
+    project.edit("safety", "stale_after: 2 min, frozen_after: 10", "frozen_after: 10")
+    (gap,) = covered().not_covered
+    assert gap.subject == "sensors.T.stale_after"
+    assert gap.message == "interlock hot acts on T, and no `stale_after` says when its reading is too old"
+    project.edit("safety", "  T: {range: [0, 110], frozen_after: 10}\n", "  T: {range: [0, 110]}\n")
+    assert gaps(covered()) == ["sensors.T.stale_after", "sensors.T.frozen_after"]
+    project.edit("safety", "sensors:\n  T: {range: [0, 110]}\n", "")  # no check of the sensor at all
+    assert gaps(covered()) == ["sensors.T.stale_after", "sensors.T.frozen_after"]
+
+
+def test_a_range_wider_than_the_instrument_and_no_integrity_layer_are_gaps(project) -> None:
+    project.edit("safety", "range: [0, 110], stale", "range: [0, 121], stale")
+    (gap,) = covered().not_covered
+    assert gap.subject == "sensors.T.range"
+    assert gap.message == "the range is wider than that of T, 0 to 120: readings beyond are believed"
+    project.edit("safety", "range: [0, 121], stale", "range: [0, 120], stale")
+    project.edit("safety", "stages:\n", "shields: [{kind: interlock}, {kind: box_rate}]\nstages:\n")
+    (gap,) = covered().not_covered
+    assert gap.subject == "shields"
+    assert gap.message == "interlock hot acts on T, and no integrity layer notices a reading that is none"
+
+
+def test_a_shield_that_knows_a_model_reads_every_state(project) -> None:
+    project.edit("safety", "stages:\n", MODEL)
+    report = covered()
+    assert gaps(report) == ["sensors.level.stale_after", "sensors.level.frozen_after"]
+    assert report.not_covered[0].message.startswith("the predictive shield acts on level, and no")
+
+
+def test_a_barrier_whose_model_error_is_left_out_takes_it_for_nothing(project) -> None:
+    project.edit("safety", "sensors:\n", "sensors:\n  level: {stale_after: 2 min, frozen_after: 10}\n")
+    predictive = "predictive, horizon: 20, terminal_set: {T: {high: 60}, level: {low: 0.5}}"
+    project.edit("safety", "stages:\n", MODEL.replace(predictive, "barrier, model_error: {T: 0.5 K}"))
+    (gap,) = covered().not_covered
+    assert gap.subject == "shields[2].model_error.level"
+    assert (
+        gap.message
+        == "the barrier takes its prediction of level for exact: no `model_error` says how far off it may be"
+    )
 
 
 def test_a_hazard_that_nothing_guards_against_is_a_gap(project) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fpo_pilot.certification.stacks import plant_stack
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
 from fpo_pilot.learn.logged import LoggedEpisodes, read_logged
 from fpo_pilot.plants.plant import Plant
-from fpo_pilot.plants.prediction import Prediction
-from fpo_pilot.shields import ShieldContext, build_stack, judge
+from fpo_pilot.shields import ShieldContext, judge
 from fpo_pilot.specs.training import WarmStart
 
 Act = Callable[[Tensor, torch.Generator], Tensor]
@@ -79,7 +79,7 @@ class BehindShield:
                 )
                 found.append(torch.minimum(torch.maximum(asked if asked.dim() == 2 else asked[:, 0], low), high))
                 continue
-            shield = build_stack(plant.safety, plant.spec, dynamics=Prediction(plant))
+            shield = plant_stack(plant, plant.safety)
             shield.reset()  # every row stands alone, its reading as fresh as the log says nothing of what was sent before
             rows, size = measured.shape
             context = ShieldContext(
