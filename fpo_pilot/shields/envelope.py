@@ -120,7 +120,7 @@ class Envelope:
         origin = previous.to(target.dtype)
         reached = (goal - origin).abs() <= rate
         stepped = origin + torch.where(goal < origin, -rate, rate)
-        return torch.where(reached | ~origin.isfinite(), goal, stepped)
+        return torch.where(origin.isfinite(), torch.where(reached, goal, stepped), safe)
 
     def inside(self, action: Tensor) -> Tensor:
         """Return ``[B, A]`` bool: whether each action is in its box; False for what is not a number."""

@@ -67,7 +67,7 @@ def test_the_check_by_hand(previous: float, action: float, allowed: bool) -> Non
         (5.0, 99.0, 4.0),  # outside the box: the safe value instead
         (5.0, NAN, 4.0),
         (13.0, 9.0, 11.0),
-        (NAN, 9.0, 9.0),
+        (NAN, 9.0, 4.0),  # no read-back: the safe value, and not a target at some unknown distance
     ],
 )
 def test_the_last_resort_by_hand(previous: float, target: float, applied: float) -> None:
