@@ -101,6 +101,22 @@ def test_it_is_not_reset_while_what_trips_it_cannot_be_read() -> None:
     assert shield.reset_latch("operator").tolist() == [[True]]
 
 
+def test_the_layer_alone_refuses_a_batch_of_another_size_as_well() -> None:
+    shield = stack(HOT)
+    step(shield, 346.0)
+    two = ShieldContext(
+        measurement=torch.tensor([[0.87, 346.0]] * 2, dtype=torch.float64),
+        quality=torch.zeros(2, 2, dtype=torch.uint8),
+        age=torch.zeros(2, 2, dtype=torch.float64),
+        previous=torch.full((2, 1), 300.0, dtype=torch.float64),
+        fallback=torch.full((2, 1), 299.0, dtype=torch.float64),
+        period=26.0,
+    )
+    assert shield.interlock is not None
+    with pytest.raises(ShieldError, match="InterlockShield: found a batch of 2 rows, expected 1"):
+        shield.interlock(two, two.previous)
+
+
 def test_a_reset_needs_a_name() -> None:
     shield = stack(HOT)
     step(shield, 320.0)
