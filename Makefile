@@ -55,6 +55,8 @@ study: $(STAMP)
 	$(BIN)/python docs/studies/shields.py
 	$(BIN)/python docs/studies/behind.py
 	$(BIN)/python docs/studies/certificates.py
+	$(BIN)/python docs/studies/mutations.py
+	$(BIN)/python docs/studies/guarded.py
 	$(BIN)/python docs/studies/export_latency.py
 	$(BIN)/python docs/studies/crash.py --run runs/demo/cstr_safety-fpo-0
 	$(BIN)/python docs/studies/logspeed.py --run runs/demo/cstr_safety-fpo-0

@@ -48,8 +48,10 @@ def bent(state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: 
     return after + torch.stack((action[:, 0].square(), torch.zeros_like(action[:, 0])), dim=-1), trip
 
 
-def shield(*, part: Step = step, decay: float = 0.5, error: float = 0.0, delay: int = 0) -> BarrierShield:
-    model = Model(part, 1)
+def shield(
+    *, part: Step = step, parts: int = 1, decay: float = 0.5, error: float = 0.0, delay: int = 0
+) -> BarrierShield:
+    model = Model(part, parts)
     limits = StateSet.of_limits(LIMITS, ("one", "two"), (20.0, 20.0), {})
     estimator = Estimator(model, NOMINAL, (0, 1), delay=delay, actions=2)
     return BarrierShield(model, limits, estimator, ENVELOPE, decay=decay, error=(error,) * 3)
@@ -111,6 +113,33 @@ def test_a_bent_model_is_tried_after_the_projection() -> None:
     assert first**2 + first + second > 0.9  # and not much less was done than is allowed
     assert shield(part=bent).holds(context(8.0, 0.0), verdict.action).all()
     assert not shield(part=bent).holds(context(8.0, 0.0), flows(1.2, 0.8)).any()
+
+
+def test_the_worst_part_of_a_step_counts_and_not_its_end() -> None:
+    def peaks(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        up = state[:, :1] == state[:, :1].round()  # from a whole level up by 1.25, and from there down by 1.25
+        change = torch.cat((torch.where(up, 1.25, -1.25), torch.zeros_like(state[:, 1:])), dim=-1)
+        return state + change.to(state.dtype), torch.zeros_like(state[:, 0], dtype=torch.bool)
+
+    # h must not fall below half of what it was: from 4 to 2.75 it may, from 2 to 0.75 not, although it ends at 2 again
+    assert shield(part=peaks, parts=2)(context(6.0, 0.0), flows(0.0, 0.0)).feasible.all()
+    assert not shield(part=peaks, parts=2)(context(8.0, 0.0), flows(0.0, 0.0)).feasible.any()
+
+
+def test_where_the_model_says_that_the_plant_trips_nothing_is_certified() -> None:
+    def trips(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        after, _ = step(state, action, disturbance, parameters)
+        return after, after[:, 0] > 8.0
+
+    # u1 + u2 = 1.5 leads from 7 to 8.5, which the condition allows (h from 3 to 1.5) and the trip does not
+    assert torch.equal(shield()(context(7.0, 0.0), flows(1.0, 0.5)).action, flows(1.0, 0.5))
+    verdict = shield(part=trips)(context(7.0, 0.0), flows(1.0, 0.5))
+    assert verdict.feasible.all()
+    assert verdict.action.sum().item() <= 1.0
 
 
 def test_where_nothing_keeps_the_condition_the_backup_acts_and_says_infeasible() -> None:

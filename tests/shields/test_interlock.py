@@ -48,6 +48,12 @@ def test_it_trips_after_the_declared_samples_in_a_row_and_not_before() -> None:
     assert [step(shield, T)[0] for T in (346.0, 340.0, 346.0, 346.0)] == [301.0, 301.0, 301.0, 297.0]
 
 
+def test_the_target_is_set_by_the_layer_and_not_by_the_last_resort() -> None:
+    shield = stack(HOT)
+    assert [step(shield, 346.0)[0] for _ in range(2)] == [301.0, 297.0]
+    assert shield.infeasible_count.tolist() == [0]
+
+
 def test_a_reading_that_is_no_number_neither_counts_nor_breaks_the_count() -> None:
     shield = stack(HOT)
     assert step(shield, 346.0) == [301.0]
@@ -84,6 +90,31 @@ def test_between_the_thresholds_and_without_a_reading_nobody_can_reset_it() -> N
     assert shield.reset_latch("operator", torch.tensor([False])).tolist() == [[False]]
     assert shield.reset_latch("operator", torch.tensor([True])).tolist() == [[True]]
     assert step(shield, 330.0) == [301.0]
+
+
+def test_it_is_not_reset_while_what_trips_it_cannot_be_read() -> None:
+    shield = stack(HOT.model_copy(update={"samples": 1, "reset_when": "Ca > 0.5 mol/L"}))
+    step(shield, 346.0)
+    step(shield, math.nan)  # the reset condition holds, but it may be as hot as ever
+    assert shield.reset_latch("operator").tolist() == [[False]]
+    step(shield, 330.0)
+    assert shield.reset_latch("operator").tolist() == [[True]]
+
+
+def test_the_layer_alone_refuses_a_batch_of_another_size_as_well() -> None:
+    shield = stack(HOT)
+    step(shield, 346.0)
+    two = ShieldContext(
+        measurement=torch.tensor([[0.87, 346.0]] * 2, dtype=torch.float64),
+        quality=torch.zeros(2, 2, dtype=torch.uint8),
+        age=torch.zeros(2, 2, dtype=torch.float64),
+        previous=torch.full((2, 1), 300.0, dtype=torch.float64),
+        fallback=torch.full((2, 1), 299.0, dtype=torch.float64),
+        period=26.0,
+    )
+    assert shield.interlock is not None
+    with pytest.raises(ShieldError, match="InterlockShield: found a batch of 2 rows, expected 1"):
+        shield.interlock(two, two.previous)
 
 
 def test_a_reset_needs_a_name() -> None:

@@ -122,6 +122,42 @@ def test_every_corner_must_hold() -> None:
     assert shield(wider)(context(8.16), inflow(1.0)).action.item() == 0.875
 
 
+def test_a_model_that_is_worst_inside_the_set_is_found_by_the_samples() -> None:
+    def humped(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert parameters is not None
+        gain = 1.0 + 20.0 * (0.01 - (parameters - 1.0).square())  # 1 at both corners, 1.2 in the middle
+        return state + gain * action, torch.zeros_like(state[:, 0], dtype=torch.bool)
+
+    corners = UncertaintyPoints.build((1.0,), {0: 0.1}, (0.0,))
+    inside = UncertaintyPoints.build((1.0,), {0: 0.1}, (0.0,), samples=8)
+    assert (corners.count, inside.count) == (2, 10)
+    assert shield(corners, part=humped)(context(8.5), inflow(1.0)).action.item() == 1.0
+    assert shield(inside, part=humped)(context(8.5), inflow(1.0)).action.item() < 1.0  # 1.5 · 1.2 > 1.5
+
+
+def test_the_terminal_set_counts_only_once_the_backup_is_at_its_targets() -> None:
+    # From 8.8, u = 1 leads to 9.8, in the set; but an inflow of 0.5 follows, to 10.3.
+    verdict = shield(terminal=9.8)(context(8.8), inflow(1.0))
+    assert verdict.action.item() < 1.0
+    assert "predictive.limit:overflow" in verdict.reasons_of(0)
+
+
+def test_where_the_model_says_that_the_plant_trips_nothing_is_certified() -> None:
+    def trips(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        after, _ = step(state, action, disturbance, parameters)
+        return after, after[:, 0] > 9.2
+
+    # From 8.5: u = 0.625 leads to 9.125 and then to 9.25, and trips; u = 0.5 leads to 9 and stays there for a step.
+    assert shield()(context(8.5), inflow(1.0)).action.item() == 1.0
+    verdict = shield(part=trips)(context(8.5), inflow(1.0))
+    assert verdict.action.item() == 0.5
+    assert verdict.feasible.all()
+
+
 def test_a_peak_between_two_control_steps_counts() -> None:
     def halves(
         state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
@@ -138,6 +174,14 @@ def test_a_margin_is_kept() -> None:
     assert shield(margin={"level": 0.3})(context(8.21), inflow(1.0)).action.item() < 1.0
 
 
+def test_a_backup_that_was_not_certified_leaves_nothing_to_inherit() -> None:
+    layer = shield(horizon=0)  # too short for any certificate while the backup is on its way
+    assert layer(context(5.0), inflow(1.0)).action.item() == 0.5
+    second = layer(context(5.5, 0.5), inflow(0.5))
+    assert not second.feasible.any()
+    assert "predictive.inherited" not in second.reasons_of(0)
+
+
 def test_a_late_reading_is_rolled_forward_with_what_was_sent() -> None:
     late = shield(delay=2)
     late.reset()
@@ -149,6 +193,19 @@ def test_a_late_reading_is_rolled_forward_with_what_was_sent() -> None:
     late(context(5.0, 0.0), inflow(0.0))
     late(context(5.0, 0.5), inflow(0.5))
     assert late(context(7.01, 1.0), inflow(1.0)).action.item() == 0.875
+
+
+def test_what_was_sent_is_rolled_forward_in_the_order_in_which_it_was_sent() -> None:
+    def halves(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return 0.5 * state + action, torch.zeros_like(state[:, 0], dtype=torch.bool)
+
+    estimator = Estimator(Model(halves, 1), NOMINAL, (0,), delay=2, actions=1)
+    for last in (0.0, 0.2, 0.8):
+        estimator.advance(context(4.0, last))
+    # first 0.2, then 0.8: 4 / 2 + 0.2 = 2.2, and 2.2 / 2 + 0.8 = 1.9
+    assert estimator.states(context(4.0, 0.8), inflow(0.0)).tolist() == [[[pytest.approx(1.9)]]]
 
 
 def test_a_certified_proposal_passes_untouched_even_where_box_and_rate_have_yet_to_cut_it() -> None:
@@ -345,3 +402,19 @@ def test_rows_that_are_judged_together_or_pruned_are_judged_as_alone(
     assert all(torch.equal(a, b) for a, b in zip(dense, judged(), strict=True))
     if rows > 1:
         assert 0.0 < dense[1].mean() < 1.0  # some were refused
+
+
+@pytest.mark.parametrize("dense_rows", [0, 2048])
+def test_a_pruned_search_goes_on_where_another_point_refuses(dense_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_edges(
+        state: Tensor, action: Tensor, disturbance: Tensor | None, parameters: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert parameters is not None
+        # One corner rises by 3 above an inflow of 0.9, the other by 2 above 0.7: at the worst corner of u = 1, u = 0.875 is safe.
+        rise = torch.where(parameters > 1.0, 3.0 * (action > 0.9), 2.0 * (action > 0.7))
+        return state + rise.to(state.dtype), torch.zeros_like(state[:, 0], dtype=torch.bool)
+
+    monkeypatch.setattr("fpo_pilot.shields.model.search.DENSE_ROWS", dense_rows)
+    verdict = shield(UncertaintyPoints.build((1.0,), {0: 0.1}, (0.0,)), part=two_edges)(context(9.0), inflow(1.0))
+    assert verdict.action.item() == 0.625
+    assert verdict.feasible.all()

@@ -76,6 +76,12 @@ def test_the_feed_waits_until_the_cooling_has_been_on_for_two_cycles() -> None:
     ]
 
 
+def test_the_hold_is_set_by_the_layer_and_not_by_the_last_resort() -> None:
+    shield = made(COOL)
+    assert cycle(shield, (14.0, -1500.0), ask=(30.0, -1600.0)) == [[14.0, -1600.0]]  # Q is nobody else's business
+    assert shield.infeasible_count.tolist() == [0]
+
+
 def test_it_goes_back_when_the_cooling_stops_at_the_rate_limit() -> None:
     shield = made(COOL)
     feeds(shield, -2500.0, -2500.0)

@@ -209,6 +209,70 @@ def test_a_stage_that_lies_is_caught_by_the_verification_after_it() -> None:
     assert not verdict.feasible.any()
 
 
+def test_a_stage_that_raises_is_not_passed_by_the_proposal_even_where_its_check_would_allow_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    shield = stack()
+    monkeypatch.setattr(type(shield.stages[0][1]), "__call__", broken)
+    verdict = ask(shield, context(fallback=299.0), 302.0)
+    assert "stage_failed:integrity" in verdict.reasons_of(0)
+    assert not any(code.startswith("reverify:") for code in verdict.reasons_of(0))
+    assert verdict.action.item() == 299.0
+
+
+def test_the_last_resort_goes_to_the_fallback_at_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    shield = stack()
+    final = type(shield.stages[-1][1])
+    honest = final.__call__
+
+    def beyond(self: object, seen: ShieldContext, proposal: torch.Tensor):
+        verdict = honest(self, seen, proposal)
+        return type(verdict)(verdict.action + 50.0, verdict.reasons, verdict.margin, verdict.feasible)
+
+    monkeypatch.setattr(final, "__call__", beyond)
+    assert ask(shield, context(last=300.0, fallback=308.0), 300.0).action.item() == 303.0
+    assert ask(shield, context(last=300.0, fallback=298.5), 300.0).action.item() == 298.5
+
+
+def test_a_stage_that_returns_what_is_no_number_gives_the_fallback_and_says_so() -> None:
+    def blind(given_context: ShieldContext, proposal: torch.Tensor):
+        verdict = build_stack(PLANT.safety, PLANT.spec)(given_context, proposal)  # type: ignore[arg-type]
+        return type(verdict)(proposal * math.nan, {}, verdict.margin, verdict.feasible)
+
+    shield = stack()
+    shield.stages = tuple((name, blind if name == "interlock" else stage) for name, stage in shield.stages)  # type: ignore[assignment]
+    verdict = ask(shield, context(fallback=299.0), 302.0)
+    assert verdict.action.item() == 299.0
+    assert "stage_failed:interlock" in verdict.reasons_of(0)
+    assert not verdict.feasible.any()
+
+
+def test_a_stage_whose_check_raises_certifies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> torch.Tensor:
+        raise RuntimeError("a bug")
+
+    shield = stack()
+    monkeypatch.setattr(type(shield.stages[0][1]), "holds", broken)
+    verdict = ask(shield, context(fallback=299.0), 302.0)
+    assert verdict.action.item() == 299.0
+    assert "reverify:integrity" in verdict.reasons_of(0)
+    assert not verdict.feasible.any()
+
+
+def test_the_last_resort_obeys_a_latched_interlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    shield = stack()
+    final = type(shield.stages[-1][1])
+    honest = final.__call__
+    monkeypatch.setattr(final, "__call__", lambda self, seen, proposal: honest(self, seen, proposal + 20.0))
+    for _ in range(5):
+        verdict = ask(shield, context((0.6, 346.0), fallback=299.0), 300.0)
+    assert "reverify:interlock" in verdict.reasons_of(0)
+    assert verdict.action.item() == 297.0  # toward 290 K, and not the fallback
+
+
 def test_a_shape_that_does_not_fit_is_the_callers_mistake_and_is_told() -> None:
     with pytest.raises(ShieldError, match="proposal"):
         stack()(context(), torch.zeros(2, 1))

@@ -9,8 +9,10 @@ import torch
 
 import fpo_pilot  # noqa: F401  # registers the environments
 from fpo_pilot.errors import ShieldError
-from fpo_pilot.shields import BoxRateShield, Envelope
+from fpo_pilot.shields import BoxRateShield, Envelope, InterlockRule, InterlockShield
+from fpo_pilot.shields.conditions import Ballot, Condition
 from fpo_pilot.shields.wrapper import ShieldVectorWrapper, ShieldWrapper
+from fpo_pilot.specs.expression import bind, parse
 
 PLANT = "fpo_pilot/cstr_safety-v0"
 
@@ -128,6 +130,25 @@ def test_rows_that_end_are_forgotten_by_the_shield() -> None:
     sent = [env.step(np.full((2, 1), 2.0))[4]["shield"]["action"] for _ in range(12)]
     assert [float(row[0, 0]) for row in sent[:4]] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert float(sent[10][0, 0]) == pytest.approx(0.25)
+    for inner in vector.envs:  # what was judged is what was done
+        assert inner.unwrapped.told == pytest.approx([float(row[0, 0]) for row in sent])
+
+
+def test_a_latch_of_one_episode_is_not_carried_into_the_next() -> None:
+    trip, calm = (
+        Condition.build(bind(parse(text), {"place": "1"}, 1.0), ("place", "u"), (10.0, 2.0))
+        for text in ("place >= 0.4", "place < 0.4")
+    )
+    rule = InterlockRule("far", Ballot((trip,)), calm, 1, (0.0,))
+    inner = Walker()
+    latching = InterlockShield((rule,), Envelope(("u",), (-1.0,), (1.0,), (2.0,), (0.0,)), 1)
+    env = ShieldWrapper(inner, latching, measure=lambda seen: seen[:, :1], start=np.zeros(1))
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.array([0.5]))
+    env.reset()
+    env.step(np.array([0.5]))
+    assert inner.told == [0.5, 0.0, 0.0, 0.5]
 
 
 def test_sb3_learns_behind_the_shield() -> None:
