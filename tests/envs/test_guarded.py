@@ -27,7 +27,7 @@ def test_the_plant_is_the_same(guarded: str, plain: str) -> None:
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_a_shipped_record_speaks_for_the_specs_as_they_are(path) -> None:
-    status, changed = status_of(path, binding_of(load_plant(path.stem)))
+    status, changed = status_of(path, binding_of(load_plant(path.stem)), plant=path.stem)
     assert status in ("valid", "refused")
     assert changed == ()
 
