@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import get_args
 
+from fpo_pilot.commands.certificate import CERTIFICATE, certificate_status
 from fpo_pilot.commands.console import note, say, say_json, table
 from fpo_pilot.errors import SpecError, SpecErrors
 from fpo_pilot.specs import content, load_evaluation_spec, load_plant_spec, load_safety_spec, load_training_spec
@@ -46,36 +47,14 @@ def run_check(plants: Sequence[str], *, as_json: bool) -> int:
     if errors:
         raise SpecErrors(tuple(errors))
     if as_json:
-        say_json([asdict(one) | {"certificate": _certificate(name)} for name, one in zip(plants, found, strict=True)])
+        say_json(
+            [asdict(one) | {"certificate": certificate_status(name)} for name, one in zip(plants, found, strict=True)]
+        )
         return 0
     for name, one in zip(plants, found, strict=True):
         _show(one)
-        say(f"certificate: {_CERTIFICATE[_certificate(name)].format(plant=one.plant)}")
+        say(f"certificate: {CERTIFICATE[certificate_status(name)].format(plant=one.plant)}")
     return 0
-
-
-_CERTIFICATE = {
-    "valid": "valid for these specs",
-    "refused": "refused; `fpo-pilot validate-safety {plant} --check` says why",
-    "altered": "ALTERED: the record was edited since it was written; `fpo-pilot validate-safety {plant}` makes it anew",
-    "stale": "STALE: specs, dynamics, shields or release have changed since; `fpo-pilot validate-safety {plant}` makes it anew",
-    "absent": "none; `fpo-pilot validate-safety {plant}` tries for one",
-    "none": "none: there is no safety spec",
-}
-
-
-def _certificate(name: str) -> str:
-    """Say whether the record of a plant speaks for its specs as they are; a plant is loaded only where there is one."""
-    from fpo_pilot.certification.record import record_path, status_of
-
-    plant_yaml = content.find_plant(name)
-    if plant_yaml.absolute().parent.parent.name != "envs" or not record_path(plant_yaml).is_file():
-        return "absent" if content.find_safety(plant_yaml) is not None else "none"
-    from fpo_pilot.certification.validate import binding_of
-    from fpo_pilot.plants.load import load_plant
-
-    plant = load_plant(name)
-    return status_of(record_path(plant_yaml), binding_of(plant), plant=plant.name)[0]
 
 
 def _own_plants() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from fpo_pilot.commands.certificate import CERTIFICATE, certificate_status
 from fpo_pilot.commands.console import progress, say, say_json, table
 from fpo_pilot.commands.deployment import chosen_deployment
 from fpo_pilot.errors import RolloutError
@@ -36,10 +37,13 @@ def run_rollout_command(
     result = rollout_run(
         run_dir, inject=inject, random_actions=random_actions, max_episodes=max_episodes, seed=seed, quiet=as_json
     )
+    plant = Manifest.read(run_dir).plant
+    certificate = certificate_status(plant)
     if as_json:
-        say_json(json.loads((result.folder / "rollout.json").read_text("utf-8")))
+        say_json(json.loads((result.folder / "rollout.json").read_text("utf-8")) | {"certificate": certificate})
     else:
         show(result)
+        say(f"safety certificate: {CERTIFICATE[certificate].format(plant=plant)}")
     return 0 if result.final_stage == "full" else 1
 
 
