@@ -32,12 +32,14 @@ def table(*rows: list[float]) -> Tensor:
 
 
 def test_a_constraint_is_let_go_again_by_hand() -> None:
-    # From (2, 0) within |x| ≤ 1: x + y ≤ 0 is passed most and gives (1, -1) or less; x ≤ -1 then makes it slack: y is free again.
-    problem = problem_of(table([2.0, 0.0]), table([1.0, 1.0], [1.0, 0.0])[None], table([0.0, -1.0]))
+    # Normals at 0°, 60° and −60°, passed by 2, 1.5 and 1.5: the first is taken in first, and 3 along it is what the other two ask for.
+    half, root = 0.5, 0.75**0.5
+    normals = table([1.0, 0.0], [half, root], [half, -root])[None]
+    problem = problem_of(table([0.0, 0.0]), normals, table([-2.0, -1.5, -1.5]), high=10.0)
     multipliers, hopeless = active.settle(problem)
     _, y, certified = certified_pattern(problem, multipliers)
-    assert (y[0] + table([2.0, 0.0])[0]).tolist() == pytest.approx([-1.0, 0.0])
-    assert multipliers[0].tolist() == pytest.approx([0.0, 3.0])  # the move of 3 along x, per normal of length 1
+    assert y[0].tolist() == pytest.approx([-3.0, 0.0])
+    assert multipliers[0].tolist() == pytest.approx([0.0, 3.0, 3.0])
     assert certified.all()
     assert not hopeless.any()
 
