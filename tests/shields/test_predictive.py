@@ -238,11 +238,9 @@ def test_the_backup_inherits_the_certificate_of_what_was_applied_but_not_from_a_
 
 
 def test_without_a_reading_the_backup_acts_and_is_infeasible_and_the_next_reading_must_fit_the_tail() -> None:
-    for level, stands in (
-        (9.29, True),
-        (9.5, True),
-        (15.0, False),
-    ):  # 8 + 0.9 + 0.4 = 9.3; 9.3 ± 0.3 it may be; it cannot
+    # Two steps on the level is from 7.7 + 0.9 + 0.4 = 9 to 9.6. A reading of 9.85 may be 9.55, and may be 10.15, which the backup's −0.1
+    # does not bring below 10: only the tail speaks for it. One of 15 cannot be.
+    for level, stands in ((9.85, True), (15.0, False)):
         layer = shield(UncertaintyPoints.build((1.0,), {}, (0.3,)))
         layer(context(8.0), inflow(0.9))
         blind = layer(context(math.nan, 0.9), inflow(0.9))
@@ -251,6 +249,7 @@ def test_without_a_reading_the_backup_acts_and_is_infeasible_and_the_next_readin
         assert {"predictive.infeasible", "predictive.not_finite"} <= set(blind.reasons_of(0))
         after = layer(context(level, 0.4), inflow(0.9))
         assert after.feasible.item() is stands, level
+        assert ("predictive.inherited" in after.reasons_of(0)) is stands
 
 
 def test_an_inherited_certificate_says_where_the_plant_must_be_in_every_later_cycle() -> None:
