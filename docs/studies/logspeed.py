@@ -200,12 +200,15 @@ def share(run: Path, folder: Path, episodes: int) -> Found:
     from fpo_pilot.commands.rollout import rollout_run
     from fpo_pilot.evaluate.episodes import _Recorder
     from fpo_pilot.evaluate.store import CellStore
+    from fpo_pilot.logs.writing import writing
     from fpo_pilot.rollout.record import Recorder
 
     copy = folder / run.name
     copy.mkdir()
     for name in ("manifest.json", "metrics.parquet", "checkpoints"):  # all else is computed and logged again
         (shutil.copytree if (run / name).is_dir() else shutil.copy2)(run / name, copy / name)
+    with writing(copy, "copy", ("manifest.json", "metrics.parquet", "checkpoints/*"), begin_ledger=True):
+        pass  # a copy without its history begins a ledger of its own
     rows = []
     for command, places, go in (
         (

@@ -47,7 +47,7 @@ def places(files: list[Path], generator: np.random.Generator) -> Iterator[tuple[
 def faults_of(run: Path, public: Path) -> list[str]:
     """Return where `verify RUN --pubkey K --deep` finds something."""
     try:
-        found = verify_run(run, public_keys=(read_public_key,)(public), deep=True)
+        found = verify_run(run, public_keys=(read_public_key(public),), deep=True)
     except LogError as problem:
         return [str(problem)]
     if not found.intact:

@@ -6,6 +6,7 @@ Letters: B episodes, A actions, M measured signals.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -186,7 +187,7 @@ class _Tally:
         self.totals[name] = self.totals[name] + (happened & self.running)
 
 
-_FLAGS = 4
+_FLAGS = ("shield.active", "terminated", "truncated", "tripped")
 """Flags of a step that are columns of their own; the others are reasons."""
 
 
@@ -215,19 +216,15 @@ class _Recorder:
         if self.episodes == 0:
             return
         self._keep("act.applied", transition.applied.clone())
-        numbers = {"reward.total": transition.reward}
-        numbers |= {f"reward.{name}": value for name, value in transition.terms.items()}
-        numbers |= {f"margin.{name}": value for name, value in transition.margins.items()}
-        flags = {
-            "shield.active": altered,
-            "terminated": transition.terminated,
-            "truncated": transition.truncated,
-            "tripped": transition.tripped,
-        }
+        terms, margins = transition.terms, transition.margins
+        if "numbers" not in self._names:
+            named = (*(f"reward.{name}" for name in terms), *(f"margin.{name}" for name in margins))
+            self._names["numbers"] = ("reward.total", *named)
         codes = {} if verdict is None else verdict.reasons
+        ended = (altered, transition.terminated, transition.truncated, transition.tripped)
         # all rows, as a slice is a call as well; and [n, B] costs less than [B, n]
-        self._keep("numbers", torch.stack([*numbers.values()]), tuple(numbers))
-        self._keep("flags", torch.stack([*flags.values(), *codes.values()]), (*flags, *codes))
+        self._keep("numbers", torch.stack([transition.reward, *terms.values(), *margins.values()]))
+        self._keep("flags", torch.stack([*ended, *codes.values()]), (*_FLAGS, *codes))
 
     def columns(self, lengths: Array) -> dict[str, Any]:
         """Return the columns, episode by episode, without what came after the end of each."""
@@ -253,11 +250,9 @@ class _Recorder:
                 for name, span in zip(self.plant.action_names, self._span, strict=True)
             ]
             columns["shield.delta"] = np.max(deltas, axis=0)
-        flags, codes = tables["flags"][kept], self._names["flags"][_FLAGS:]
-        columns |= {name: flags[:, i] for i, name in enumerate(self._names["flags"][:_FLAGS])}
-        columns["shield.reasons"] = [
-            [code for code, applies in zip(codes, row, strict=True) if applies] for row in flags[:, _FLAGS:].tolist()
-        ]
+        flags, codes = tables["flags"][kept], self._names["flags"][len(_FLAGS) :]
+        columns |= {name: flags[:, i] for i, name in enumerate(_FLAGS)}
+        columns["shield.reasons"] = [[*compress(codes, row)] for row in flags[:, len(_FLAGS) :].tolist()]
         columns["end_reason"] = end_reasons(columns["terminated"], columns["truncated"], columns.pop("tripped"))
         episode, step = np.nonzero(kept)
         columns["episode_id"], columns["step"] = episode, step
@@ -270,7 +265,7 @@ class _Recorder:
         return self.plant.measured_names if vector in ("obs", "quality") else self.plant.action_names
 
     def _keep(self, group: str, table: Tensor, names: tuple[str, ...] = ()) -> None:
-        if self._names.setdefault(group, names) != names:
+        if names and self._names.setdefault(group, names) != names:
             raise ShieldError(
                 f"step log, {group}: found the columns {', '.join(names)}, expected those of the step before. "
                 "A shield gives the same reasons in every cycle, true or not."
