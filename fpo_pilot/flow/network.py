@@ -89,6 +89,10 @@ class VelocityNetwork(nn.Module):
         return weight[:, : self.action_size], weight[:, self.action_size :]
 
 
+_FEW_ROWS = 64
+"""Up to so many rows a call costs more than what it computes."""
+
+
 class ConditionedField:
     """The field of a network at given observations; a sampler that knows its times beforehand asks for :meth:`schedule`.
 
@@ -129,13 +133,20 @@ class ConditionedField:
         layers[-1] = (layers[-1][0] * network.output_scale, layers[-1][1] * network.output_scale)
         in_place = not torch.is_grad_enabled()
 
-        def field(moment: Tensor, x: Tensor) -> Tensor:
-            hidden = torch.addmm(self._features + moment, x, point)
+        def field(base: Tensor, x: Tensor) -> Tensor:
+            hidden = torch.addmm(base, x, point)
             for weight, bias in layers:
                 hidden = torch.addmm(bias, functional.silu(hidden, inplace=in_place), weight)
             return hidden
 
-        return [partial(field, moment) for moment in moments.unbind(0)]
+        if (
+            len(self._features) <= _FEW_ROWS
+        ):  # one call for all steps; of many rows all sums would not stay in the cache
+            return [partial(field, base) for base in (self._features + moments.unsqueeze(1)).unbind(0)]
+        return [partial(self._at, field, moment) for moment in moments.unbind(0)]
+
+    def _at(self, field: Callable[[Tensor, Tensor], Tensor], moment: Tensor, x: Tensor) -> Tensor:
+        return field(self._features + moment, x)
 
 
 @lru_cache(maxsize=64)
