@@ -101,11 +101,12 @@ def run_export(run_dir: Path, file: Path, *, noise_input: bool, force: bool, as_
     import torch
 
     from fpo_pilot.learn import load_policy
-    from fpo_pilot.learn.graph import TOLERANCE, DeployedGraph, check_parity, library, write_graph
+    from fpo_pilot.learn.graph import TOLERANCE, DeployedGraph, check_parity, write_graph
+    from fpo_pilot.learn.libraries import library
 
     torch.set_num_threads(1)  # one action at a time: a second thread only waits
     for name in ("onnx", "onnxruntime"):
-        library(name)
+        library("--onnx", name, "onnx")
     plant = _plant(manifest, run_dir)
     _check_weights(manifest, run_dir)
     policy = load_policy(run_dir)

@@ -40,7 +40,7 @@ def _check_libraries(option: Format) -> None:
 
         libraries()
     elif option == "--d3rlpy":
-        from fpo_pilot.exports.libraries import library
+        from fpo_pilot.learn.libraries import library
 
         library(option, "h5py", "d3rlpy")
 

@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.evaluate.store import EPISODES, SELECTION, STAGE
-from fpo_pilot.evidence.evaluation import EarlierEvaluation, Evaluation
+from fpo_pilot.evidence.evaluation import FILE, EarlierEvaluation, Evaluation
 
-FILE = "evaluation.json"
 FOLDER = "earlier"
 _MOVED = (EPISODES, SELECTION, "worst.json", "worst.parquet", f"steps/stage={STAGE}", FILE)
 """In their order: a folder in ``earlier/`` is whole once it has evaluation.json."""

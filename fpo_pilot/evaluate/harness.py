@@ -38,6 +38,7 @@ from fpo_pilot.evidence.evaluation import (
 )
 from fpo_pilot.evidence.interval import Floats
 from fpo_pilot.evidence.verdict import Pair, judge, no_verdict, only_episode
+from fpo_pilot.learn.checkpoint import checkpoint_path
 from fpo_pilot.logs import write_json_atomic
 from fpo_pilot.logs.ledger import file_hash
 from fpo_pilot.logs.schema import goal_verbs
@@ -52,7 +53,6 @@ CHOICE_SEED_OFFSET = 1_000_003
 """The deployment is chosen on other episodes than those that are reported: the best of several flatters itself."""
 SMALL_BATCH = 1_024
 """Episodes up to which more than one thread does not pay."""
-CHECKPOINT_FILE = "checkpoints/best.safetensors"
 
 Progress = Callable[[float, str], None]
 Runner = Callable[[Sequence[int]], Iterable[tuple[int, str, CellTables | None]]]
@@ -212,7 +212,7 @@ class _Run:
 
     def _hashes(self) -> dict[str, str | None]:
         """Return the hashes of specs, code, and weights: those of each arm, and the file that the candidate's lie in."""
-        weights = self.run_dir / CHECKPOINT_FILE
+        weights = checkpoint_path(self.run_dir, "best")
         found = {**self.bench.hashes, **{arm.name: arm.fingerprint for arm in self.arms if arm.policy is not None}}
         found[EVALUATION_SPEC] = spec_hash(self.spec)
         if weights.exists():

@@ -12,7 +12,7 @@ import numpy as np
 
 from fpo_pilot.exports.document import document
 from fpo_pilot.exports.episodes import ExportedLog
-from fpo_pilot.exports.libraries import library
+from fpo_pilot.learn.libraries import library
 
 LAYOUT = "2.1"
 """``d3rlpy.dataset.io.DATASET_VERSION`` of what we write."""

@@ -21,8 +21,8 @@ from fpo_pilot import __version__
 from fpo_pilot.exports.choice import Observations
 from fpo_pilot.exports.document import document
 from fpo_pilot.exports.episodes import ExportedEpisode, ExportedLog
-from fpo_pilot.exports.libraries import library
 from fpo_pilot.exports.target import write_mark
+from fpo_pilot.learn.libraries import library
 from fpo_pilot.plants.registration import env_id
 
 DATA = "data"

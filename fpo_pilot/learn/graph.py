@@ -7,7 +7,6 @@ whoever reads the answer cannot take a broken reading for a decision.
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from fpo_pilot.errors import ExportError
 from fpo_pilot.learn.build import TrainedPolicy
+from fpo_pilot.learn.libraries import library
 from fpo_pilot.learn.policy import Deployment
 from fpo_pilot.plants.observations import observation_layout
 from fpo_pilot.plants.plant import Plant
@@ -90,20 +90,6 @@ def _inward(bound: NDArray[np.float64], inside: NDArray[np.float64]) -> NDArray[
     return np.where(widened, np.nextafter(rounded, inside.astype(np.float32)), rounded).astype(np.float32)
 
 
-def library(name: str) -> Any:
-    """Import ``onnx`` or ``onnxruntime``.
-
-    Raises:
-        ExportError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as problem:
-        raise ExportError(
-            f"--onnx: found no {name}, expected the extra `onnx`. Install it with `pip install 'fpo-pilot[onnx]'`."
-        ) from problem
-
-
 def write_graph(graph: DeployedGraph, facts: Mapping[str, str], *, noise_input: bool) -> bytes:
     """Trace ``graph`` into a checked ONNX model of opset 17; rows of a batch are free.
 
@@ -118,7 +104,7 @@ def write_graph(graph: DeployedGraph, facts: Mapping[str, str], *, noise_input: 
     Raises:
         ExportError: a library is missing.
     """
-    onnx = library("onnx")
+    onnx = library("--onnx", "onnx", "onnx")
     rows = torch.zeros(_TRACED_ROWS, graph.policy.normaliser.centre.numel())
     names, inputs = [OBSERVATION], [rows]
     if noise_input:
@@ -151,7 +137,7 @@ def write_graph(graph: DeployedGraph, facts: Mapping[str, str], *, noise_input: 
 
 def open_session(content: bytes) -> Any:
     """Return a session of onnxruntime on one CPU thread."""
-    runtime = library("onnxruntime")
+    runtime = library("--onnx", "onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -95,14 +95,11 @@ class Cell:
         for reason in guards(reasons, feasible=feasible, late=late, sound=sound):
             authority = demote(reason)
         sent = self._mix(context, verdict, asked, authority)
-        if (
-            sent is not verdict
-        ):  # what was mixed is judged again, and that the backup acts in its place must not be silent
+        if sent is not verdict:
+            # What was mixed is judged again, and that the backup acts in its place must not be silent.
             refused = tuple(code for code in sent.reasons_of(0) if code.startswith(ENFORCED))
-            reasons = reasons + refused
-            if (
-                refused and authority > 0.0
-            ):  # with none it is the incumbent that is refused, which is not the policy's doing
+            reasons += refused
+            if refused and authority > 0.0:  # without it the incumbent is refused, which is not the policy's doing
                 authority = demote("infeasible") if feasible else authority
                 feasible, altered = False, True
         latency = time.perf_counter() - started

@@ -21,23 +21,11 @@ from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.learn.replay import Transitions
 from fpo_pilot.learn.replay_learner import ReplayLearner
 from fpo_pilot.learn.task import PlantTask
-from fpo_pilot.specs.training import FlowQSpec, Network
+from fpo_pilot.specs.training import FlowQSpec
 from tests.learn.conftest import plant_of
-from tests.learn.test_trainer import Poisoned, same, tensors
+from tests.learn.test_trainer import SMALL, Poisoned, same, tensors
 
-SMALL = {
-    "num_envs": 4,
-    "rollout_steps": 8,
-    "passes": 2,
-    "minibatches": 2,
-    "actor": Network(width=8, depth=2),
-    "critic": Network(width=8, depth=2),
-    "evaluation_every": 4,
-    "evaluation_episodes": 1,
-    "checkpoint_every": 2,
-    "total_steps": 4 * 8 * 8,
-}
-SPEC = FlowQSpec(**SMALL)
+SPEC = FlowQSpec(**SMALL | {"passes": 2})
 
 
 def made(spec: FlowQSpec = SPEC, observations: int = 3, actions: int = 2) -> ReplayLearner:
