@@ -13,11 +13,12 @@ import pytest
 import fpo_pilot
 from fpo_pilot.certification import validate as validation
 from fpo_pilot.certification import words
-from fpo_pilot.certification.code import folder_hash, shields_hash
+from fpo_pilot.certification.code import shields_hash
 from fpo_pilot.certification.conditions import CampaignCondition, campaign_conditions
 from fpo_pilot.certification.record import Status, read_record, status_of, write_record
 from fpo_pilot.certification.validate import Plan, Validation, binding_of, planned, validate
 from fpo_pilot.errors import CertificateError
+from fpo_pilot.logs import code_hash
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.specs.safety import SafetySpec
 
@@ -152,14 +153,14 @@ def test_the_hash_of_code_is_over_names_and_bytes_of_every_file(tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "stack.py").write_text("a = 1")
     (tmp_path / "model" / "terminal.py").write_text("b = 2")
-    first = folder_hash(tmp_path)
+    first = code_hash(tmp_path)
     (tmp_path / "model" / "terminal.py").write_text("b = 3")
-    assert folder_hash(tmp_path) != first
+    assert code_hash(tmp_path) != first
     (tmp_path / "model" / "terminal.py").write_text("b = 2")
-    assert folder_hash(tmp_path) == first
+    assert code_hash(tmp_path) == first
     (tmp_path / "stack.py").rename(tmp_path / "pile.py")
-    assert folder_hash(tmp_path) != first
-    assert shields_hash() == folder_hash(Path(fpo_pilot.__file__).parent / "shields")
+    assert code_hash(tmp_path) != first
+    assert shields_hash() == code_hash(Path(fpo_pilot.__file__).parent / "shields")
 
 
 def test_a_changed_spec_makes_a_record_stale(
