@@ -1,9 +1,9 @@
 """What the step log costs: rows a second in and out, a query, one row in a control loop, and its share of a command.
 
 Ten million rows of the schema of a plant are written in batches to two stages, verified, and asked a question in SQL;
-single rows are appended as a roll-out does. With ``--run`` a copy of a trained run is evaluated and rolled out again, and
-the time inside of the log's own calls is set against the whole. Rows go to ``logspeed.parquet``, the table to
-``docs/results.md``. Needs the extra ``sql``.
+single rows are appended as a roll-out does. With ``--run`` a training as that of the run begins anew, a copy of the run is
+evaluated and rolled out again, and the time inside of the log's own calls is set against the whole. Rows go to
+``logspeed.parquet``, the table to ``docs/results.md``. Needs the extra ``sql``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from fpo_pilot.specs import PlantSpec, SafetySpec, load_plant_spec, load_safety_
 ROWS = Path(__file__).resolve().parent / "logspeed.parquet"
 PLANT, SEED, BATCH, EPISODE = "cstr_safety", 5000, 65_536, 200
 STAGES = ("shadow", "full")
+UPDATES = 40
+"""Of the training that is timed."""
 QUERY = """
 SELECT stage, count(*), avg("obs.T"), max("obs.T"), quantile_cont("act.applied.Tc", 0.95)
 FROM steps WHERE stage = 'full' AND "obs.T" > 350 GROUP BY stage
@@ -195,14 +197,21 @@ def timed(*places: tuple[type, str]) -> Iterator[list[float]]:
 
 
 def share(run: Path, folder: Path, episodes: int) -> Found:
-    """Evaluate and roll out a copy of a run; return which share of the time its log took."""
+    """Train a short while, then evaluate and roll out a copy of a run; return which share of the time its log took."""
     from fpo_pilot.commands.evaluate import evaluate_run
     from fpo_pilot.commands.rollout import rollout_run
-    from fpo_pilot.evaluate.episodes import _Recorder
+    from fpo_pilot.commands.train import train_run
     from fpo_pilot.evaluate.store import CellStore
+    from fpo_pilot.learn.step_record import StepRecorder
+    from fpo_pilot.learn.training_log import TrainingLog
+    from fpo_pilot.logs.manifest import Manifest
     from fpo_pilot.logs.writing import writing
     from fpo_pilot.rollout.record import Recorder
+    from fpo_pilot.specs.training import training_spec_of
 
+    manifest = Manifest.read(run)
+    spec = training_spec_of(manifest.training_spec)
+    short = spec.model_copy(update={"total_steps": UPDATES * spec.num_envs * spec.rollout_steps})
     copy = folder / run.name
     copy.mkdir()
     for name in ("manifest.json", "metrics.parquet", "checkpoints"):  # all else is computed and logged again
@@ -212,12 +221,20 @@ def share(run: Path, folder: Path, episodes: int) -> Found:
     rows = []
     for command, places, go in (
         (
+            "train",
+            (
+                *((StepRecorder, name) for name in ("before", "after")),
+                *((TrainingLog, name) for name in ("note", "commit", "close")),
+            ),
+            lambda: train_run(manifest.plant, short, folder / "trained", seed=manifest.seed, quiet=True),
+        ),
+        (
             "evaluate",
             (
                 (CellStore, "put"),
                 (CellStore, "finish"),
                 (CellStore, "clear"),
-                *((_Recorder, name) for name in ("before", "after", "columns")),
+                *((StepRecorder, name) for name in ("before", "after", "taken", "columns")),
             ),
             lambda: evaluate_run(copy, (), episodes=None, seed=1000, quiet=True),
         ),

@@ -19,9 +19,10 @@ from fpo_pilot.evaluate.arms import (
     SequenceActor,
     controller_actor,
 )
-from fpo_pilot.evaluate.episodes import Conditions, EpisodeBatch, end_reasons, run_episodes
+from fpo_pilot.evaluate.episodes import Conditions, EpisodeBatch, run_episodes
 from fpo_pilot.evaluate.oracle import NoPlan, Plan, plan_episode
 from fpo_pilot.evaluate.store import STAGE, CellTables
+from fpo_pilot.learn.step_record import end_reasons
 from fpo_pilot.logs import code_hash, episode_schema, step_schema, to_table
 from fpo_pilot.logs.schema import goal_verbs, reward_term_names
 from fpo_pilot.plants.controllers import incumbent_controller

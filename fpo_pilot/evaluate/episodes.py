@@ -6,16 +6,15 @@ Letters: B episodes, A actions, M measured signals.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fpo_pilot.errors import ShieldError
 from fpo_pilot.evaluate.arms import Actor, Sight
 from fpo_pilot.evaluate.goals import GoalScores, GoalTally
+from fpo_pilot.learn.step_record import Array, StepRecorder
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.candidates import judge
 from fpo_pilot.shields.verdict import ShieldContext
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from fpo_pilot.shields.stack import ShieldStack
     from fpo_pilot.shields.verdict import Verdict as ShieldVerdict
     from fpo_pilot.specs.evaluation import Scenario
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def run_episodes(
     if shield is not None:
         shield.reset()
     tally = _Tally(plant, conditions.episodes)
-    recorder = _Recorder(plant, min(conditions.log_episodes, conditions.episodes))
+    recorder = StepRecorder(plant, min(conditions.log_episodes, conditions.episodes))
     for step in range(plant.horizon):
         applied = simulation.applied.clone()
         signals = simulation.signals()
@@ -163,7 +160,7 @@ class _Tally:
         self._sum("tripped", transition.tripped)
         self.running = running & ~(transition.terminated | transition.truncated)
 
-    def batch(self, recorder: _Recorder) -> EpisodeBatch:
+    def batch(self, recorder: StepRecorder) -> EpisodeBatch:
         """Close the count."""
         numbers = {name: value.numpy() for name, value in self.totals.items()}
         terms = {name: value.numpy() for name, value in self.terms.items()}
@@ -180,102 +177,18 @@ class _Tally:
             terms=terms,
             margin_min={name: value.numpy() for name, value in self.margins.items()},
             goals=self.goals.scores(numbers["steps"], numbers["tripped"] > 0),
-            log=recorder.columns(numbers["steps"]),
+            log=_logged(recorder, numbers["steps"]),
         )
 
     def _sum(self, name: str, happened: Tensor) -> None:
         self.totals[name] = self.totals[name] + (happened & self.running)
 
 
-_FLAGS = ("shield.active", "terminated", "truncated", "tripped")
-"""Flags of a step that are columns of their own; the others are reasons."""
-
-
-class _Recorder:
-    """Keeps what the step log says of the first episodes: as few tensors a step while they run, as columns in the end."""
-
-    def __init__(self, plant: Plant, episodes: int) -> None:
-        self.plant = plant
-        self.episodes = episodes
-        self._vectors = ("obs", "ref", "act.proposed", "act.shielded", "act.incumbent")
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._kept: dict[str, list[Tensor]] = {}
-        self._span = np.array(plant.action_high) - np.array(plant.action_low)
-
-    def before(self, simulation: Simulation, asked: Tensor | None, proposal: Tensor, action: Tensor) -> None:
-        """Record what was known and decided, before the plant moves."""
-        if self.episodes == 0:
-            return
-        self._keep("quality", simulation.quality.clone())  # a plant may use its memory again
-        vectors = [simulation.measurement, simulation.reference, proposal, action]
-        vectors += [] if asked is None else [asked]
-        self._keep("vectors", torch.cat(vectors, dim=1), self._vectors[: len(vectors)])
-
-    def after(self, transition: Transition, altered: Tensor, verdict: ShieldVerdict | None) -> None:
-        """Record what came of it."""
-        if self.episodes == 0:
-            return
-        self._keep("act.applied", transition.applied.clone())
-        terms, margins = transition.terms, transition.margins
-        if "numbers" not in self._names:
-            named = (*(f"reward.{name}" for name in terms), *(f"margin.{name}" for name in margins))
-            self._names["numbers"] = ("reward.total", *named)
-        codes = {} if verdict is None else verdict.reasons
-        ended = (altered, transition.terminated, transition.truncated, transition.tripped)
-        # all rows, as a slice is a call as well; and [n, B] costs less than [B, n]
-        self._keep("numbers", torch.stack([transition.reward, *terms.values(), *margins.values()]))
-        self._keep("flags", torch.stack([*ended, *codes.values()]), (*_FLAGS, *codes))
-
-    def columns(self, lengths: Array) -> dict[str, Any]:
-        """Return the columns, episode by episode, without what came after the end of each."""
-        if not self._kept:
-            return {}
-        stacked = {name: torch.stack(values, dim=1) for name, values in self._kept.items()}
-        stacked |= {name: stacked[name].permute(2, 1, 0) for name in ("numbers", "flags")}
-        tables = {name: table[: self.episodes].detach().cpu().numpy() for name, table in stacked.items()}  # [E, T, …]
-        steps = tables["flags"].shape[1]
-        kept = np.arange(steps) < np.asarray(lengths)[: self.episodes, None]  # [E, T]
-        names = {
-            "numbers": self._names["numbers"],
-            "vectors": tuple(f"{name}.{one}" for name in self._names["vectors"] for one in self._signals_of(name)),
-        }
-        columns: dict[str, Any] = {
-            name: tables[group][..., i][kept] for group, own in names.items() for i, name in enumerate(own)
-        }
-        for group in ("quality", "act.applied"):
-            columns |= {f"{group}.{one}": tables[group][..., i][kept] for i, one in enumerate(self._signals_of(group))}
-        with np.errstate(invalid="ignore"):
-            deltas = [
-                np.abs(columns[f"act.shielded.{name}"] - columns[f"act.proposed.{name}"]) / span
-                for name, span in zip(self.plant.action_names, self._span, strict=True)
-            ]
-            columns["shield.delta"] = np.max(deltas, axis=0)
-        flags, codes = tables["flags"][kept], self._names["flags"][len(_FLAGS) :]
-        columns |= {name: flags[:, i] for i, name in enumerate(_FLAGS)}
-        columns["shield.reasons"] = [[*compress(codes, row)] for row in flags[:, len(_FLAGS) :].tolist()]
-        columns["end_reason"] = end_reasons(columns["terminated"], columns["truncated"], columns.pop("tripped"))
-        episode, step = np.nonzero(kept)
-        columns["episode_id"], columns["step"] = episode, step
-        columns["t"] = np.round(step * self.plant.period * 1e9).astype(np.int64).astype("datetime64[ns]")
-        return columns
-
-    def _signals_of(self, vector: str) -> tuple[str, ...]:
-        if vector == "ref":
-            return self.plant.reference_names
-        return self.plant.measured_names if vector in ("obs", "quality") else self.plant.action_names
-
-    def _keep(self, group: str, table: Tensor, names: tuple[str, ...] = ()) -> None:
-        if names and self._names.setdefault(group, names) != names:
-            raise ShieldError(
-                f"step log, {group}: found the columns {', '.join(names)}, expected those of the step before. "
-                "A shield gives the same reasons in every cycle, true or not."
-            )
-        self._kept.setdefault(group, []).append(table)
-
-
-def end_reasons(terminated: Array, truncated: Array, tripped: Array) -> list[str | None]:
-    """Say how an episode ended: a trip, the declared end of the task, or the horizon; None while it goes on."""
-    found: list[str | None] = []
-    for ended, cut, trip in zip(terminated, truncated, tripped, strict=True):
-        found.append(("trip" if trip else "task") if ended else "horizon" if cut else None)
-    return found
+def _logged(recorder: StepRecorder, lengths: Array) -> dict[str, Any]:
+    """Return the columns, episode by episode, without what came after the end of each."""
+    tables = recorder.taken()
+    if not tables:
+        return {}
+    kept = np.arange(tables["flags"].shape[1]) < np.asarray(lengths)[: recorder.rows, None]  # [E, T]
+    episode, step = np.nonzero(kept)
+    return {**recorder.columns(tables, kept), "episode_id": episode, "step": step, "t": recorder.times(step)}

@@ -135,6 +135,9 @@ class DenoisingPolicy(nn.Module):
         """Return NaN ``[B]``: the density of the action alone is an integral over all chains, and is not known."""
         return torch.full(obs.shape[:1], torch.nan, dtype=torch.float64, device=obs.device)
 
+    def remembered_log_density(self, trace: Mapping[str, Tensor]) -> None:
+        """Return None: what is remembered is the density of the chain."""
+
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size)

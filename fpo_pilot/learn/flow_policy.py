@@ -166,6 +166,9 @@ class FlowPolicy(nn.Module):
         density = log_density(self.network, self.normaliser(obs), end, steps=self.spec.flow_steps)
         return density - tanh_log_slope(end.to(density.dtype)) if self.spec.squash else density
 
+    def remembered_log_density(self, trace: Mapping[str, Tensor]) -> None:
+        """Return None: the exact density costs more than the step itself."""
+
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size, value=self.value)

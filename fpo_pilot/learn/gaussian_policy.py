@@ -125,6 +125,10 @@ class GaussianPolicy(nn.Module):
         """Return the log-density at the actions taken, ``[B]``."""
         return self.log_density(obs, trace["u"])[0]
 
+    def remembered_log_density(self, trace: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-density with which the actions were sampled."""
+        return trace["old_log_density"]
+
     def deploy(self, deployment: Deployment) -> Deployed:
         """Return the policy as it will run."""
         return Deployed(self, deployment, self.action_size)

@@ -168,6 +168,9 @@ class GymLoop:
     def _tensor(self, found: np.ndarray[Any, Any]) -> Tensor:
         return torch.as_tensor(found.reshape(self.num_envs, -1).astype(np.float32))
 
+    def record(self, environments: int) -> None:
+        """Record nothing: an environment of Gymnasium has no signals with units to log."""
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return nothing: the state inside an environment cannot be read in general."""
         return {}

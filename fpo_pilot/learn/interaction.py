@@ -16,11 +16,12 @@ from torch import Tensor
 from fpo_pilot.flow import Method
 from fpo_pilot.learn.mirror import Mirror
 from fpo_pilot.learn.policy import Deployment, Policy, Trace
+from fpo_pilot.learn.step_record import StepRecorder
 from fpo_pilot.plants.controllers import Controller, incumbent_controller
 from fpo_pilot.plants.observations import mirror_signs
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.candidates import judge
-from fpo_pilot.shields.verdict import Shield, ShieldContext
+from fpo_pilot.shields.verdict import Shield, ShieldContext, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,9 @@ class Interaction(Protocol):
     def step(self, action: Tensor) -> Seen:
         """Act by ``[B, A]``, or by one of candidates ``[B, K, A]``; where an episode ended, the next one begins."""
 
+    def record(self, environments: int) -> StepRecorder | None:
+        """Record, from the next step on, what the first ``environments`` do; None where there are no signals to log."""
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that the next step depends on, but for the action."""
 
@@ -143,6 +147,7 @@ class Loop:
         self.correction_penalty = correction_penalty
         plant = simulation.plant
         self.incumbent: Controller = incumbent_controller(plant)
+        self._recorder = StepRecorder(plant, 0)
         self._asked: Tensor | None = None  # what the incumbent wants at this step, once somebody has asked it
         self._low = torch.tensor(plant.action_low, dtype=simulation.dtype, device=simulation.device)
         self._high = torch.tensor(plant.action_high, dtype=simulation.dtype, device=simulation.device)
@@ -203,11 +208,20 @@ class Loop:
         """Return what the controller of today would do now, ``[B, A]`` normalised float32."""
         return self.simulation.plant.to_normalised(self._incumbent()).to(torch.float32)
 
+    def record(self, environments: int) -> StepRecorder:
+        """Record, from the next step on, what the first ``environments`` do.
+
+        What the incumbent would do is recorded behind a shield, whose fallback it is; without one nobody asks it.
+        """
+        self._recorder = StepRecorder(self.simulation.plant, min(environments, self.num_envs), endless=True)
+        return self._recorder
+
     def step(self, action: Tensor) -> Seen:
         """Propose ``action`` ``[B, A]`` or candidates ``[B, K, A]`` (normalised), and let the plants take what the shield makes of it."""
         sim = self.simulation
         proposal = sim.plant.to_engineering(action.to(sim.dtype))
         index: Tensor | None = None
+        verdict: Verdict | None = None
         if self.shield is None:
             proposal = proposal if proposal.dim() == 2 else proposal[:, 0]
             shielded = torch.minimum(torch.maximum(proposal, self._low), self._high)
@@ -215,10 +229,12 @@ class Loop:
         else:
             context = ShieldContext.read(sim, fallback=self._incumbent(), period=sim.plant.period)
             judged = judge(self.shield, context, proposal)
-            proposal, index, shielded = judged.proposal, judged.index, judged.verdict.action
-            altered = judged.verdict.altered(proposal)
+            proposal, index, verdict = judged.proposal, judged.index, judged.verdict
+            shielded, altered = verdict.action, verdict.altered(proposal)
         correction = ((shielded - proposal) / (self._high - self._low)).square().sum(dim=-1)
+        self._recorder.before(sim, None if verdict is None else self._incumbent(), proposal, shielded)
         transition = sim.step(shielded, altered)
+        self._recorder.after(transition, altered, verdict)
         self._asked = None
         done = transition.terminated | transition.truncated
         self.incumbent.reset(sim.num_envs, done)

@@ -116,6 +116,10 @@ class Policy(Protocol):
         """Return ``[B]`` the log-density of the sampler of training at the actions taken; NaN where it cannot be known."""
         ...
 
+    def remembered_log_density(self, trace: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the log-density of the actions taken, of the shape of a row of the trace; None where it was not computed."""
+        ...
+
     def deploy(self, deployment: Deployment) -> Acting:
         """Return the policy as it will run."""
         ...

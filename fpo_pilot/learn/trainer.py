@@ -6,7 +6,8 @@ import copy
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
 from fpo_pilot.learn.optimiser import FlatNetwork
 from fpo_pilot.learn.run import check_beginning, check_device, open_run
 from fpo_pilot.learn.task import PlantTask, Task
+from fpo_pilot.learn.training_log import TrainingLog, open_training_log
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.shields.verdict import Shield
@@ -104,16 +106,18 @@ def train(
         training.critic_warm_up = spec.warm_start.critic_warm_up
         training.policy_rate_factor = spec.warm_start.policy_rate_factor
         training.statistics_frozen = True
-    if resume and checkpoint_path(run_dir, "latest").exists():
-        training.load(run_dir)
-    else:
+    goes_on = resume and checkpoint_path(run_dir, "latest").exists()
+    if not goes_on:
         check_beginning(run_dir, manifest, spec, start_from, warm_start)
-        training.begin(run_dir, start_from, warm_start)
-    while training.updates < training.planned and training.trouble is None:
-        training.advance(run_dir)
-        if progress is not None:
-            last = training.rows[-1]
-            progress(Progress(training.updates, training.steps, spec.total_steps, last["return_mean"], last["seconds"]))
+    with training.logged(run_dir):
+        if goes_on:
+            training.load(run_dir)
+        else:
+            training.begin(run_dir, start_from, warm_start)
+        while training.updates < training.planned and training.trouble is None:
+            training.advance(run_dir)
+            if progress is not None:
+                progress(training.progress())
     return training.finish(run_dir, manifest)
 
 
@@ -150,6 +154,22 @@ class _Training:
         self.best_update = 0
         self.trouble: str | None = None
         self.model_hash: str | None = None
+        self.log: TrainingLog | None = None
+
+    @contextmanager
+    def logged(self, run_dir: Path) -> Iterator[None]:
+        """Log what some environments do, as long as the training lasts."""
+        self.log = open_training_log(run_dir, self.loop, self.task, self.spec)
+        try:
+            yield
+        finally:
+            if self.log is not None:
+                self.log.close()
+
+    def progress(self) -> Progress:
+        """Say where the training stands after an update."""
+        last = self.rows[-1]
+        return Progress(self.updates, self.steps, self.spec.total_steps, last["return_mean"], last["seconds"])
 
     @property
     def steps(self) -> int:
@@ -188,6 +208,8 @@ class _Training:
         rollout = collect(
             self.loop, self.learner.acting, self.spec.rollout_steps, self.spec.reward_scale, self.generator
         )
+        if self.log is not None:
+            self.log.note(rollout, self.learner.acting, self.policy)
         due = (self.updates + 1) % self.spec.evaluation_every == 0
         policy_frozen = self.updates < max(self.critic_warm_up, self.learner.warm_up)
         figures = self.learner.learn(
@@ -282,7 +304,9 @@ class _Training:
         }
 
     def save(self, run_dir: Path) -> None:
-        """Write the metrics, then the checkpoint that counts: rows beyond it are dropped when a run is resumed."""
+        """Write steps and metrics, then the checkpoint that counts: rows beyond it are not written twice by a run that resumes."""
+        if self.log is not None:
+            self.log.commit()
         if self.rows:
             write_metrics(run_dir, self.rows)
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
@@ -303,6 +327,7 @@ class _Training:
                 "recoveries": self.recoveries,
                 "recovered_at": self.recovered_at,
                 "model_hash": self.model_hash,
+                "log": None if self.log is None else self.log.state(),
             },
         )
 
@@ -323,6 +348,8 @@ class _Training:
         self.rate_factor, self.recoveries = facts["rate_factor"], facts["recoveries"]
         self.recovered_at = facts["recovered_at"]
         self.rows = read_rows(run_dir, self.updates)
+        if self.log is not None:
+            self.log.load(facts.get("log"))
 
     def finish(self, run_dir: Path, manifest: Manifest) -> TrainingResult:
         """Enter the cost in the manifest."""

@@ -30,6 +30,8 @@ from fpo_pilot.logs.recovery import DAMAGED, read_wal
 from fpo_pilot.logs.signatures import check_signatures
 from fpo_pilot.logs.wal import FOLDER, is_wal
 
+_ALONE = ("training", "offline")
+"""Stages that count their steps by themselves."""
 _LEFT = "a temporary file, or a link to no file, that no command at its end leaves"
 
 
@@ -179,14 +181,14 @@ def _sequence_faults(records: Iterable[Record]) -> list[Fault]:
     """Check that the segments of a stage follow each other: a segment that is gone with its line leaves a hole.
 
     A stage may leave out numbers that another stage of the same roll-out has; so holes are looked for over all of them,
-    and over the stage of the evaluation by itself, which counts from 0.
+    and over the stages of training and evaluation by themselves, which count from 0.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.kind == "segment" and record.seq_first is not None and record.seq_last is not None:
             folder, _, stage = record.path.rpartition("steps/stage=")
-            alone = stage.startswith("offline/")
-            groups.setdefault(f"{folder}{'offline' if alone else 'rollout'}", []).append(record)
+            name = stage.partition("/")[0]
+            groups.setdefault(f"{folder}{name if name in _ALONE else 'rollout'}", []).append(record)
     faults = []
     for group in groups.values():
         expected = 0

@@ -16,7 +16,7 @@ from fpo_pilot.logs.recovery import Recovered, recover_all, waiting
 from fpo_pilot.logs.wal import FOLDER as WAL_FOLDER
 from fpo_pilot.logs.wal import is_wal
 
-TRAINING = ("manifest.json", "metrics.parquet", "checkpoints/*")
+TRAINING = ("manifest.json", "metrics.parquet", "checkpoints/*", "steps/stage=training/*", "wal/*")
 EVALUATION = (
     "evaluation.json",
     "episodes.parquet",

@@ -174,7 +174,8 @@ def intervention_table(run: Run) -> Table | None:
     """Logged steps in which the shield altered what the policy or the incumbent asked for, by stage and reason."""
     rows: list[Row] = []
     files = []
-    for stage in sorted(run.logged_stages(), key=lambda name: STAGES.index(name) if name in STAGES else len(STAGES)):
+    logged = [name for name in run.logged_stages() if name != "training"]  # who learns there is not what is rolled out
+    for stage in sorted(logged, key=lambda name: STAGES.index(name) if name in STAGES else len(STAGES)):
         counted = _counted_reasons(run, stage)
         if counted:
             files.append(f"steps/stage={stage}")

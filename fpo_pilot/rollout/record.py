@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.evaluate.episodes import end_reasons
 from fpo_pilot.evidence import GateResult
 from fpo_pilot.evidence.blocks import Block, blocks_table, key_figures
+from fpo_pilot.learn.step_record import end_reasons
 from fpo_pilot.logs.atomic import write_json_atomic
 from fpo_pilot.logs.recovery import recover
 from fpo_pilot.logs.schema import step_schema

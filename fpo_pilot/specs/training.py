@@ -74,7 +74,7 @@ class WarmStart(Spec):
 class Common(Spec):
     """What every algorithm needs."""
 
-    added = frozenset({"mirror", "candidates", "warm_start"})
+    added = frozenset({"mirror", "candidates", "warm_start", "logged_environments"})
 
     schema_version: Literal[1] = 1
     total_steps: Count = 300_000
@@ -122,6 +122,8 @@ class Common(Spec):
     """The plant is the same in a mirror in which these signals change sign: policy and critic are built so, and a policy that
     knows one way round an obstacle knows the other."""
     checkpoint_every: Count = 10
+    logged_environments: Annotated[int, Field(ge=0)] = 1
+    """Of the ``num_envs``, whose every step goes to the step log of the run, stage ``training``; 0 for none."""
 
 
 GYM_TASKS: dict[str, Any] = {
