@@ -166,6 +166,8 @@ class Ledger:
                 f"Restore it from a copy; `fpo-pilot verify {run_dir}` says more."
             )
         self.records = list(records)
+        self._size = sum(len(record.line()) + 1 for record in records)
+        self._is_behind = False
         self.cut = torn_bytes(run_dir, records)
         """Bytes of a last line without its end, which were taken away: what follows must begin on a line of its own."""
         if self.cut:
@@ -226,8 +228,18 @@ class Ledger:
         return new
 
     def _write(self, records: Sequence[Record]) -> None:
-        if records:
-            _append(self.path, b"".join(record.line() + b"\n" for record in records))
+        """Append records that were just made; those that the disk does not take are forgotten, so that none follows from them."""
+        if not records:
+            return
+        data = b"".join(record.line() + b"\n" for record in records)
+        try:
+            _append(self.path, data, self._size if self._is_behind else None)
+        except LogError:
+            del self.records[-len(records) :]
+            self._is_behind = True  # a part may be there: the next write begins where this one did
+            raise
+        self._size += len(data)
+        self._is_behind = False
 
     def _record(self, facts: Mapping[str, Any]) -> Record:
         fields = {
@@ -341,10 +353,12 @@ def _whole_lines(path: Path) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _append(path: Path, data: bytes) -> None:
+def _append(path: Path, data: bytes, cut_to: int | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
+            if cut_to is not None:
+                file.truncate(cut_to)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
