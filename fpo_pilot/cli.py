@@ -331,12 +331,17 @@ def logs(
         bool,
         typer.Option("--begin-ledger", help="First begin a ledger in a run that has none; all is marked as recovered."),
     ] = False,
+    decisions: Annotated[
+        bool,
+        typer.Option("--decisions", help="List the gates, transitions, guards and approvals that are in the ledger."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the tables of a run with rows and times, or ask them something in SQL; reads only. Needs no torch."""
     from fpo_pilot.commands.logs import run_logs
 
-    raise typer.Exit(run_logs(run, sql=sql, limit=limit, recover=recover, as_json=json, begin_ledger=begin_ledger))
+    options = {"recover": recover, "begin_ledger": begin_ledger, "decisions": decisions}
+    raise typer.Exit(run_logs(run, sql=sql, limit=limit, as_json=json, **options))
 
 
 app.command()(verify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from fpo_pilot import cli
-from fpo_pilot.logs.ledger import FILE
+from fpo_pilot.logs.decisions import decisions_of
+from fpo_pilot.logs.ledger import FILE, Ledger
 from fpo_pilot.logs.tables import write_table_atomic
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.logs.writing import ROLLOUT, writing
@@ -109,3 +111,30 @@ def test_answers_are_shown_and_cut_where_asked(call, run: Path) -> None:
     assert "there are more rows; --limit 1 was shown" in out
     code, _, err = call("logs", str(run), "--sql", "DROP TABLE steps")
     assert (code, "a log is read here, never changed" in err) == (2, True)
+
+
+def test_decisions_are_listed_from_the_ledger_and_counted_by_verify(call, tmp_path: Path) -> None:
+    events = pa.table({"seq": [0, 40, 41], "kind": ["note", "gate", "guard"], "reason": ["", "band: pass", "late"]})
+    with writing(tmp_path, "rollout", ROLLOUT) as held:
+        write_table_atomic(tmp_path / "events.parquet", events)
+        held.decide(tmp_path / "events.parquet", decisions_of(events[:2]))
+    code, out, _ = call("logs", str(tmp_path), "--decisions", "--json")
+    told = json.loads(out)
+    assert (code, told["more"]) == (0, False)
+    assert [(one["line"], one["kind"], one["seq"], one["recovered"]) for one in told["decisions"]] == [
+        (2, "gate", 40, False),
+        (3, "guard", 41, True),  # whose line was missing when the command ended
+    ]
+    for one in told["decisions"]:
+        assert hashlib.sha256(one["event"].encode()).hexdigest() == one["sha256"]
+    code, out, _ = call("logs", str(tmp_path), "--decisions", "--limit", "1")
+    assert "band: pass" in out
+    assert "1 more decisions; --limit 2 shows all" in out
+    code, out, _ = call("verify", str(tmp_path))
+    assert (code, "decisions: 2 lines (1 gate, 1 guard)\n" in out) == (0, True)
+    assert json.loads(call("verify", str(tmp_path), "--json")[1])["decisions"] == {"gate": 1, "guard": 1}
+    write_table_atomic(tmp_path / "events.parquet", events[:2])
+    Ledger(tmp_path).enter([tmp_path / "events.parquet"])
+    code, out, _ = call("verify", str(tmp_path), "--json")
+    assert (code, [one["where"] for one in json.loads(out)["faults"]]) == (1, ["events.parquet: guard at seq 41"])
+    assert "its event is not there" in " ".join(call("logs", str(tmp_path), "--decisions")[1].split())

@@ -46,6 +46,9 @@ def test_every_command_that_writes_leaves_a_run_that_verifies(call, tmp_path) ->
     assert (run / "earlier" / "evaluation-000" / "episodes.parquet").exists()
     call("rollout", str(run), "--max-episodes", "2", "--json")  # moves the first to earlier/
     assert (run / "earlier" / "rollout-000" / "blocks.parquet").exists()
+    told = json.loads(call("verify", str(run), "--json")[1])
+    assert (told["faults"], told["recovered"], told["decided_before"]) == ([], 0, [])
+    assert told["decisions"]["gate"] > 0
     assert call("report", str(run), "--json")[0] == 0
     code, out, _ = call("verify", str(run), "--deep")
     assert code == 0

@@ -151,7 +151,7 @@ def reopened(run: Path) -> dict[str, Any]:
 
     def work() -> None:
         waiting = sum(read_wal(path).rows for path in wal_files(run))
-        with writing(run, "rollout", ROLLOUT) as notes, StepLog(run, "shadow", SCHEMA) as log:
+        with writing(run, "rollout", ROLLOUT) as held, StepLog(run, "shadow", SCHEMA) as log:
             found = log.next_seq
             for _ in range(MORE):
                 log.append_row(row_of(log.next_seq))
@@ -164,7 +164,7 @@ def reopened(run: Path) -> dict[str, Any]:
         same &= table["seq"].to_pylist() == list(range(found + MORE))
         same &= table["shield.reasons"].to_pylist() == expected["shield.reasons"]
         checked = verify_run(run, deep=True)
-        facts = {"found": found, "waiting": waiting, "same": same, "intact": checked.intact, "notes": len(notes)}
+        facts = {"found": found, "waiting": waiting, "same": same, "intact": checked.intact, "notes": len(held.notes)}
         os.write(writing_end, json.dumps(facts).encode())
 
     status = os.waitpid(forked(work), 0)[1]

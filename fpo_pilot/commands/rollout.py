@@ -85,7 +85,7 @@ def rollout_run(
     drill = folder.relative_to(run_dir).as_posix()
     covers = ROLLOUT if folder == run_dir else (f"{drill}/*",)
     name = "rollout" if folder == run_dir else f"rollout of {drill}"
-    with writing(run_dir, name, covers), progress("roll out", total, quiet=quiet) as report:
+    with writing(run_dir, name, covers) as held, progress("roll out", total, quiet=quiet) as report:
         return run_rollout(
             plant,
             plant.safety,
@@ -98,6 +98,7 @@ def rollout_run(
             progress=report,
             model_hash=str(manifest.hashes.get("model") or ""),
             command=_command(run_dir, inject, random_actions, max_episodes, seed),
+            enter=held.decide,
         )
 
 

@@ -51,6 +51,8 @@ def run_verify(
                 "files": found.files,
                 "bytes": found.size,
                 "recovered": found.recovered,
+                "decisions": dict(found.decisions),
+                "decided_before": list(found.decided_before),
                 "root": found.root,
                 "signatures": found.signatures,
                 "signed": found.signed,
@@ -88,6 +90,10 @@ def _show(run_dir: Path, found: Verification, *, deep: bool, has_key: bool) -> N
         say(
             f"recovered: {found.recovered} lines are of what was found (after a crash, missing, or before the ledger began)"
         )
+    kinds = ", ".join(f"{n} {kind}" for kind, n in found.decisions.items())
+    say(f"decisions: {sum(found.decisions.values())} lines" + (f" ({kinds})" if kinds else ""))
+    for name in found.decided_before:
+        say(f"decisions without lines, of an earlier release: {name}")
     say(f"root: {found.root}")
     signed = f"{found.signatures} by this key" if has_key else "not checked: give --pubkey"
     say(f"signatures: {signed}; pages: {'read' if deep else 'not read: give --deep'}")

@@ -1,4 +1,4 @@
-"""The ledger of a run: one line a file or command, each with the hash of the line before it.
+"""The ledger of a run: one line a file, command or decision, each with the hash of the line before it.
 
 ``ledger.jsonl`` is canonical JSON (keys sorted, no spaces, no floats). A line's own hash covers the previous one's, so
 that no line can be changed, dropped or moved without breaking every line after it. What it cannot show is that all of
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,9 @@ from fpo_pilot.logs.atomic import TEMPORARY
 from fpo_pilot.logs.merkle import leaf_hash, tree_root
 from fpo_pilot.logs.wal import FOLDER as WAL_FOLDER
 from fpo_pilot.logs.wal import LOCK as WAL_LOCK
+
+if TYPE_CHECKING:
+    from fpo_pilot.logs.decisions import Decision
 
 FILE = "ledger.jsonl"
 ATTESTATIONS = "attestations"
@@ -35,11 +38,12 @@ LOCK = "writing.lock.tmp"
 START = "0" * 64
 """What the first line names as the hash before it."""
 
-Kind = Literal[
-    "segment", "manifest", "metrics", "checkpoint", "events", "table", "document", "report", "begin", "end", "gone"
-]
-"""What a line is of: a file, the begin or end of a command that writes, or a file that such a command took away."""
+FileKind = Literal["segment", "manifest", "metrics", "checkpoint", "events", "table", "document", "report"]
+DecisionKind = Literal["gate", "transition", "guard", "approval"]
+Kind = FileKind | DecisionKind | Literal["begin", "end", "gone"]
+"""What a line is of: a file, a decision, the begin or end of a command that writes, or a file that such a command took away."""
 COMMAND = ("begin", "end")
+DECISIONS: tuple[str, ...] = get_args(DecisionKind)
 EVENTS = "events.parquet"
 REPORTING = "report"
 """Name of the command that writes the reports."""
@@ -47,7 +51,7 @@ _Digest = Field(pattern="^[0-9a-f]{64}$")
 
 
 class Record(BaseModel):
-    """One line: a file of the run as it was when the line was written, or a command."""
+    """One line: a file of the run as it was when the line was written, a decision of a roll-out, or a command."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,18 +60,21 @@ class Record(BaseModel):
     """ISO 8601, UTC."""
     kind: Kind
     path: str
-    """Relative to the run folder, with forward slashes; of a command, its name."""
+    """Relative to the run folder, with forward slashes; of a command, its name; of a decision, where its event was then."""
     size: int | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Of a file; of a decision, that of its event (:mod:`fpo_pilot.logs.decisions`)."""
     covers: tuple[str, ...] | None = None
     """Of a command: patterns of the paths that it may write."""
+    decisions: bool = False
+    """Of a begin: whether decisions have lines from here on. Earlier releases entered none."""
     rows: int | None = None
     seq_first: int | None = None
     seq_last: int | None = None
     counts: dict[str, int] | None = None
     """Of the events of a roll-out: how many of each kind, such as gate, transition and guard."""
     recovered: bool = False
-    """Whether the file was found without a line, as after a crash, or missing though no command took it away."""
+    """Whether the file or decision was found without a line, as after a crash, or missing though no command took it away."""
     prev: str = _Digest
     hash: str = _Digest
 
@@ -125,7 +132,7 @@ def root_of(records: Iterable[Record]) -> str:
 
 def current(records: Iterable[Record]) -> dict[str, Record]:
     """Return the newest record of each file that shall be there."""
-    newest = {record.path: record for record in records if record.kind not in COMMAND}
+    newest = {record.path: record for record in records if record.kind not in (*COMMAND, *DECISIONS)}
     return {path: record for path, record in newest.items() if record.kind != "gone"}
 
 
@@ -166,6 +173,8 @@ class Ledger:
                 f"Restore it from a copy; `fpo-pilot verify {run_dir}` says more."
             )
         self.records = list(records)
+        self._size = sum(len(record.line()) + 1 for record in records)
+        self._is_behind = False
         self.cut = torn_bytes(run_dir, records)
         """Bytes of a last line without its end, which were taken away: what follows must begin on a line of its own."""
         if self.cut:
@@ -173,7 +182,7 @@ class Ledger:
 
     def begin(self, command: str, covers: Sequence[str]) -> Record:
         """Enter that ``command`` begins to write what ``covers`` matches."""
-        record = self._record({"kind": "begin", "path": command, "covers": tuple(covers)})
+        record = self._record({"kind": "begin", "path": command, "covers": tuple(covers), "decisions": True})
         self._write([record])
         return record
 
@@ -184,6 +193,21 @@ class Ledger:
         new = [self._record({"kind": "gone", "path": name}) for name in sorted(lost)]
         new += self._changed((path for name, path in found.items() if is_covered(name, covers)), recovered=recovered)
         self._write([*new, self._record({"kind": "end", "path": command, "covers": tuple(covers)})])
+
+    def decide(self, events: Path, decisions: Iterable[Decision], *, recovered: bool = False) -> None:
+        """Enter decisions that are in an events file on the disk.
+
+        Args:
+            events: the file, inside the run folder.
+            decisions: those of its rows that have no line yet.
+            recovered: they were found without a line.
+
+        Raises:
+            LogError: the disk does not take them; then none of them is entered.
+        """
+        name = events.relative_to(self.run_dir).as_posix()
+        facts = [{"kind": d.kind, "sha256": d.sha256, "seq_first": d.seq, "seq_last": d.seq} for d in decisions]
+        self._write([self._record({**fact, "path": name, "recovered": recovered}) for fact in facts])
 
     def lose(self, names: Iterable[str]) -> None:
         """Enter that files are missing which no command took away."""
@@ -226,8 +250,18 @@ class Ledger:
         return new
 
     def _write(self, records: Sequence[Record]) -> None:
-        if records:
-            _append(self.path, b"".join(record.line() + b"\n" for record in records))
+        """Append records that were just made; those that the disk does not take are forgotten, so that none follows from them."""
+        if not records:
+            return
+        data = b"".join(record.line() + b"\n" for record in records)
+        try:
+            _append(self.path, data, self._size if self._is_behind else None)
+        except LogError:
+            del self.records[-len(records) :]
+            self._is_behind = True  # a part may be there: the next write begins where this one did
+            raise
+        self._size += len(data)
+        self._is_behind = False
 
     def _record(self, facts: Mapping[str, Any]) -> Record:
         fields = {
@@ -341,10 +375,12 @@ def _whole_lines(path: Path) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _append(path: Path, data: bytes) -> None:
+def _append(path: Path, data: bytes, cut_to: int | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
+            if cut_to is not None:
+                file.truncate(cut_to)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -23,7 +23,7 @@ class Signed:
     lines: int | None
     """Lines that the last good signature, or the checkpoint, covers; None if neither key nor checkpoint was given."""
     tail: tuple[str, ...]
-    """Files that were recorded, changed or taken away after these lines, by path."""
+    """Files that were recorded, changed or taken away, or whose decisions were entered, after these lines, by path."""
     faults: tuple[Fault, ...]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.logs.decisions import decision_faults, events_files, unmatched
 from fpo_pilot.logs.fault import Fault
 from fpo_pilot.logs.keys import Attestation
 from fpo_pilot.logs.ledger import (
+    DECISIONS,
     FILE,
     Record,
     current,
@@ -52,7 +54,11 @@ class Verification:
     signed: int | None = None
     """Lines that are signed; None if neither a key nor a checkpoint was given."""
     unsigned: tuple[str, ...] = ()
-    """Files that were recorded, changed or taken away after the last signed line."""
+    """Files that were recorded, changed or taken away, or whose decisions were entered, after the last signed line."""
+    decisions: Mapping[str, int] = field(default_factory=dict)
+    """Lines of decisions, of each kind that there is."""
+    decided_before: tuple[str, ...] = ()
+    """Events files of before decisions had lines of their own: only the hash of the file tells a change of their events."""
 
     @property
     def whole_is_signed(self) -> bool:
@@ -90,32 +96,14 @@ def verify_run(
             f"{run_dir}: found no {FILE}, expected the ledger of a run. Name a run folder that this release made."
         )
     records, problem = read_ledger(run_dir)
-    faults = [] if problem is None else [_ledger_fault(problem)]
-    read = 0
     known = current(records)
     present = {path.relative_to(run_dir).as_posix(): path for path in files_of(run_dir)}
-    for name, path in present.items():
-        record = known.get(name)
-        if is_wal(path):
-            faults.append(_wal_fault(name, path))
-        elif path.name.endswith(DAMAGED) and path.parent.name == FOLDER:
-            faults.append(Fault(name, "a damaged write-ahead log: rows of it may be lost", "a step log without a hole"))
-        if record is None:
-            faults.append(
-                Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
-            )
-            continue
-        digest, size = file_hash(path)
-        read += size
-        if (digest, size) != (record.sha256, record.size):
-            expected = f"{record.size}, {(record.sha256 or '')[:16]}…"
-            faults.append(Fault(name, f"{size} bytes, SHA-256 {digest[:16]}…", expected))
-        elif deep and path.suffix == ".parquet":
-            faults += _page_faults(name, path)
-        if progress is not None:
-            progress(read)
+    differing, read = _file_faults(known, present, deep=deep, progress=progress)
+    faults = [*([] if problem is None else [_ledger_fault(problem)]), *differing]
     faults += [Fault(name, "no file", "the one in the ledger") for name in known if name not in present]
     faults += _sequence_faults(known.values())
+    decided = unmatched(run_dir, records, events_files(present))
+    faults += decision_faults(decided) if problem is None else []  # of lines that cannot be read nothing is missed
     faults += [
         Fault(path.relative_to(run_dir).as_posix(), _LEFT, "none: delete it, or run the killed command again")
         for path in leftovers(run_dir)
@@ -138,7 +126,42 @@ def verify_run(
         recovered=sum(record.recovered for record in records),
         signed=signed.lines,
         unsigned=signed.tail,
+        decisions={kind: n for kind in DECISIONS if (n := sum(record.kind == kind for record in records))},
+        decided_before=decided.before,
     )
+
+
+def _file_faults(
+    known: Mapping[str, Record],
+    present: Mapping[str, Path],
+    *,
+    deep: bool,
+    progress: Callable[[int], None] | None,
+) -> tuple[list[Fault], int]:
+    """Compare each file with its line; return what differs, and the bytes that were read."""
+    faults: list[Fault] = []
+    read = 0
+    for name, path in present.items():
+        record = known.get(name)
+        if is_wal(path):
+            faults.append(_wal_fault(name, path))
+        elif path.name.endswith(DAMAGED) and path.parent.name == FOLDER:
+            faults.append(Fault(name, "a damaged write-ahead log: rows of it may be lost", "a step log without a hole"))
+        if record is None:
+            faults.append(
+                Fault(name, "a file without a line in the ledger", "one that was recorded when it was written")
+            )
+            continue
+        digest, size = file_hash(path)
+        read += size
+        if (digest, size) != (record.sha256, record.size):
+            expected = f"{record.size}, {(record.sha256 or '')[:16]}…"
+            faults.append(Fault(name, f"{size} bytes, SHA-256 {digest[:16]}…", expected))
+        elif deep and path.suffix == ".parquet":
+            faults += _page_faults(name, path)
+        if progress is not None:
+            progress(read)
+    return faults, read
 
 
 def _ledger_fault(problem: str) -> Fault:

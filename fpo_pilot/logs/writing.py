@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fpo_pilot.errors import FpoPilotError, LogError
 from fpo_pilot.logs.atomic import TEMPORARY
+from fpo_pilot.logs.decisions import Decision, events_files, unmatched
 from fpo_pilot.logs.ledger import FILE as LEDGER
-from fpo_pilot.logs.ledger import LOCK, Ledger, current, files_of, interrupted, is_covered, leftovers
+from fpo_pilot.logs.ledger import LOCK, Ledger, current, file_hash, files_of, interrupted, is_covered, leftovers
 from fpo_pilot.logs.lock import Lock
 from fpo_pilot.logs.manifest import FILE as MANIFEST
 from fpo_pilot.logs.recovery import Recovered, recover_all, waiting
@@ -33,10 +34,29 @@ ROLLOUT = ("rollout.json", "events.parquet", "blocks.parquet", "steps/stage=*", 
 REPORT = ("report.*",)
 
 
+class Held:
+    """A run into which one command writes.
+
+    Args:
+        ledger: of the run. Whatever that command enters goes through this one: a second would not know its lines.
+        notes: what was found and put right on the way, one line each: a lock taken over, rows recovered.
+    """
+
+    def __init__(self, ledger: Ledger, notes: tuple[str, ...]) -> None:
+        self._ledger = ledger
+        self.notes = notes
+
+    def decide(self, events: Path, decisions: Sequence[Decision]) -> None:
+        """Enter decisions that are in an events file on the disk, as they happen; their lines are on the disk then.
+
+        Raises:
+            LogError: they are not.
+        """
+        self._ledger.decide(events, decisions)
+
+
 @contextmanager
-def writing(
-    run_dir: Path, command: str, covers: Sequence[str], *, begin_ledger: bool = False
-) -> Iterator[tuple[str, ...]]:
+def writing(run_dir: Path, command: str, covers: Sequence[str], *, begin_ledger: bool = False) -> Iterator[Held]:
     """Let ``command`` write the files that ``covers`` matches, and enter them in the ledger when it has come to its end.
 
     What was recorded before must still be as recorded, and what ``covers`` matches must have been recorded: otherwise a change
@@ -55,8 +75,11 @@ def writing(
         covers: patterns of what it may write.
         begin_ledger: begin a ledger although the folder is a run already, and enter all that is there as recovered.
 
+    Decisions are entered as they happen (:meth:`Held.decide`). Those in an events file that have no line when the command ends, or
+    when the next one closes it after a crash, are entered then, as recovered.
+
     Yields:
-        What was found and put right on the way, one line each: a lock taken over, rows recovered.
+        The run, with what was found and put right on the way.
 
     Raises:
         LogError: the ledger or a recorded file was changed, a file was put there, or another command writes now.
@@ -68,13 +91,30 @@ def writing(
         notes = (() if lock.taken_over is None else (lock.taken_over,)) + _settle(ledger, covers, begin_ledger)
         ledger.begin(command, covers)
         try:
-            yield notes
+            yield Held(ledger, notes)
         except FpoPilotError:
-            ledger.end(command, covers)  # it refused to go on, and said so; whatever it had written is entered
+            _end(ledger, command, covers)  # it refused to go on, and said so; whatever it had written is entered
             raise
-        ledger.end(command, covers)
+        _end(ledger, command, covers)
     finally:
         lock.release()
+
+
+def _end(ledger: Ledger, command: str, covers: Sequence[str], *, recovered: bool = False) -> None:
+    """Enter decisions that came onto the disk without their lines, then what the command wrote, and that it ended.
+
+    A file whose content is in the ledger already, such as one that was only moved, gets none: what it lacks was not lost in a
+    crash of this command, and stays for `verify` to find.
+    """
+    run_dir, recorded = ledger.run_dir, {record.sha256 for record in ledger.records}
+    present = events_files(path.relative_to(run_dir).as_posix() for path in files_of(run_dir))
+    names = [n for n in present if is_covered(n, covers) and file_hash(run_dir / n)[0] not in recorded]
+    missing: dict[str, list[Decision]] = {}
+    for name, decision in unmatched(run_dir, ledger.records, names).events:
+        missing.setdefault(name, []).append(decision)
+    for name, decisions in missing.items():
+        ledger.decide(run_dir / name, decisions, recovered=True)
+    ledger.end(command, covers, recovered=recovered)
 
 
 def _settle(ledger: Ledger, covers: Sequence[str], begin_ledger: bool) -> tuple[str, ...]:
@@ -98,7 +138,7 @@ def _settle(ledger: Ledger, covers: Sequence[str], begin_ledger: bool) -> tuple[
         for path in leftovers(run_dir):
             if is_covered(path.relative_to(run_dir).as_posix().removesuffix(TEMPORARY), open_patterns):
                 path.unlink()
-        ledger.end(half.path, (*open_patterns, *_names(run_dir, recovered)), recovered=True)
+        _end(ledger, half.path, (*open_patterns, *_names(run_dir, recovered)), recovered=True)
     if lost:
         ledger.lose(lost)
     cut = (f"{ledger.path}: {ledger.cut} bytes of a line without its end cut",) if ledger.cut else ()

@@ -17,6 +17,8 @@ from fpo_pilot.evidence import GateResult
 from fpo_pilot.evidence.blocks import Block, blocks_table, key_figures
 from fpo_pilot.learn.step_record import end_reasons
 from fpo_pilot.logs.atomic import write_json_atomic
+from fpo_pilot.logs.decisions import Enter, decisions_of
+from fpo_pilot.logs.ledger import EVENTS
 from fpo_pilot.logs.recovery import recover
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.tables import write_table_atomic
@@ -27,7 +29,7 @@ from fpo_pilot.rollout.machine import Transition
 from fpo_pilot.specs import spec_hash
 
 STAGES = ("shadow", "bounded", "full", "hold", "rolled_back")
-FILES = ("rollout.json", "events.parquet", "blocks.parquet")
+FILES = ("rollout.json", EVENTS, "blocks.parquet")
 
 
 def set_aside(run_dir: Path) -> tuple[str, ...]:
@@ -56,15 +58,18 @@ class Recorder:
         run_dir: the folder.
         plant: gives the columns.
         hashes: of model, plant and safety spec.
+        enter: enters decisions in the ledger of the run; None where there is none.
     """
 
-    def __init__(self, run_dir: Path, plant: Plant, hashes: dict[str, str]) -> None:
-        self.run_dir, self.plant, self.hashes = run_dir, plant, hashes
+    def __init__(self, run_dir: Path, plant: Plant, hashes: dict[str, str], enter: Enter | None = None) -> None:
+        self.run_dir, self.plant, self.hashes, self.enter = run_dir, plant, hashes, enter
         self.schema = step_schema(plant.spec, plant.safety)
         self.blocks: list[Block] = []
         self.events: list[dict[str, Any]] = []
         self.gates: list[dict[str, Any]] = []
         self.clock = 0
+        self._entered = 0
+        """Events whose decisions are in the ledger: the first so many."""
         self._log: StepLog | None = None
         self._started = time.time_ns()
 
@@ -148,7 +153,7 @@ class Recorder:
             return  # the error that is on its way says so already
 
     def commit(self) -> None:
-        """Put the events on the disk now.
+        """Put the events on the disk now, and their decisions into the ledger.
 
         Raises:
             LogError: the disk does not take them.
@@ -232,7 +237,12 @@ class Recorder:
         )
 
     def _write_events(self) -> None:
-        write_table_atomic(self.run_dir / "events.parquet", self._events_table())
+        """Write the events, then the lines of those that are new: a line never speaks of an event that is not there."""
+        table, path = self._events_table(), self.run_dir / EVENTS
+        write_table_atomic(path, table)
+        if self.enter is not None:
+            self.enter(path, decisions_of(table.slice(self._entered)))
+            self._entered = table.num_rows
 
     def _events_table(self) -> pa.Table:
         hashes = [(f"{name}_hash", pa.string()) for name in self.hashes]

@@ -13,6 +13,7 @@ import torch
 from fpo_pilot.errors import LogError, RolloutError
 from fpo_pilot.evidence import GateResult
 from fpo_pilot.evidence.blocks import Block, judge
+from fpo_pilot.logs.decisions import Enter
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.rollout.blocks import switchback
@@ -74,6 +75,7 @@ def run_rollout(
     max_episodes: int | None = None,
     model_hash: str = "",
     command: str = "",
+    enter: Enter | None = None,
 ) -> RolloutResult:
     """Take a policy through the stages on the simulated plant.
 
@@ -93,6 +95,7 @@ def run_rollout(
         max_episodes: stop after so many.
         model_hash: of the policy's checkpoint.
         command: for the record.
+        enter: enters decisions in the ledger of the run, as they happen; None where there is none.
 
     Raises:
         RolloutError: the spec has no stages, or the fault names no measured signal.
@@ -109,7 +112,7 @@ def run_rollout(
         safety,
         plan,
         policy_act,
-        Recorder(run_dir, plant, hashes),
+        Recorder(run_dir, plant, hashes, enter),
         seed,
         inject=inject,
         random_actions=random_actions,

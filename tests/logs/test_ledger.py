@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,30 @@ def test_a_line_cut_short_by_a_crash_is_taken_away_and_nothing_else(tmp_path) ->
     (new,) = Ledger(run).enter(files_of(run))
     assert (new.i, new.path) == (1, "manifest.json")
     assert read_ledger(run)[1] is None
+
+
+def test_lines_that_the_disk_does_not_take_are_forgotten_and_the_next_follow_from_what_is_there(
+    tmp_path, monkeypatch
+) -> None:
+    run = run_of(tmp_path / "run")
+    ledger = Ledger(run)
+    first = ledger.begin("rollout", ("*",))
+
+    def full(descriptor: int) -> None:
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - 20)  # a part of the lines got there
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        for _ in range(2):
+            with pytest.raises(LogError, match="could not be written"):
+                ledger.enter(files_of(run))
+            assert ledger.records == [first]
+    ledger.enter(files_of(run))
+    ledger.end("rollout", ("*",))
+    records, problem = read_ledger(run)
+    assert problem is None
+    assert [record.kind for record in records] == ["begin", "checkpoint", "manifest", "end"]
 
 
 def test_what_a_crash_leaves_and_signatures_are_no_files_of_the_ledger(tmp_path) -> None:

@@ -121,8 +121,8 @@ def test_bytes_behind_the_last_line_are_told_and_cut_by_the_next_command(run) ->
     (fault,) = verify_run(run).faults
     assert fault.where == f"{FILE}:{len(kinds(run)) + 1}"
     assert fault.found == "10 bytes without an end of line"
-    with writing(run, "report", REPORT) as notes:
-        assert notes == (f"{run / FILE}: 10 bytes of a line without its end cut",)
+    with writing(run, "report", REPORT) as held:
+        assert held.notes == (f"{run / FILE}: 10 bytes of a line without its end cut",)
     assert places(run) == []
 
 
