@@ -41,6 +41,7 @@ from fpo_pilot.evidence import (
     tail_mean,
 )
 from fpo_pilot.evidence.evaluation import Candidate
+from fpo_pilot.evidence.gates import of_independent
 from fpo_pilot.evidence.verdict import Pair, judge
 from fpo_pilot.specs.safety import DifferenceGate
 
@@ -254,6 +255,9 @@ def looks() -> Iterator[Case]:
             yield "betting sequence", f"{data}, every look", 200, 0.95, _betting(draw, truth, low, high, 200)
     yield f"{WRONG}Student", "skewed costs, every look from 10", 200, 0.95, _student_peeking
     yield "non-inferiority gate never passes", "difference at −margin, every look", 60, 0.95, _gate
+    sticky = "difference at −margin that keeps 90 %, every look"
+    yield "non-inferiority gate never passes", sticky, 60, 0.95, _sticky_gate(asked=True)
+    yield f"{WRONG}the same, whatever neighbours have in common", sticky, 60, 0.95, _sticky_gate(asked=False)
 
 
 def _e_process(limit: float, blocks: int) -> Callable[[np.random.Generator], bool]:
@@ -301,6 +305,18 @@ GATE = DifferenceGate(id="G", margin=5.0, range=(-100.0, 100.0))
 def _gate(generator: np.random.Generator) -> bool:
     differences = -5.0 + 60.0 * (generator.beta(2.0, 2.0, 60) - 0.5)
     return not any(non_inferiority_gate(GATE, differences[:n]).verdict == "pass" for n in range(4, 61, 2))
+
+
+def _sticky_gate(*, asked: bool) -> Callable[[np.random.Generator], bool]:
+    def once(generator: np.random.Generator) -> bool:
+        differences = np.clip(-5.0 + 13.0 * autoregressive(generator, 60, 0.9), *GATE.range)
+        for n in range(4, 61, 2):
+            result = non_inferiority_gate(GATE, differences[:n])
+            if (of_independent(result, differences[:n]) if asked else result).verdict == "pass":
+                return False
+        return True
+
+    return once
 
 
 def comparisons() -> Iterator[Case]:

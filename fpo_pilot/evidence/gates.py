@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from fpo_pilot.evidence.autocorrelation import MOST_CORRELATION, neighbour_correlation
 from fpo_pilot.evidence.interval import EvidenceError, Floats, as_values
 from fpo_pilot.evidence.sequential import betting_interval, log_rate_e_value, rate_interval
 from fpo_pilot.specs.safety import DifferenceGate, RateGate
@@ -37,6 +38,8 @@ class GateResult(BaseModel):
     e_value: float | None = None
     """Of a rate gate: the evidence; it certifies from 1/(1 − confidence) on."""
     mode: Literal["enforce", "observe"] = "enforce"
+    correlation: float | None = None
+    """Of each block with the one before; None for fewer than three, or where all are alike."""
 
 
 def rate_gate(spec: RateGate, violations: int | None, blocks: int) -> GateResult:
@@ -125,6 +128,27 @@ def non_inferiority_gate(spec: DifferenceGate, differences: Sequence[float] | Fl
         detail=detail,
         mode=spec.mode,
     )
+
+
+def of_independent(result: GateResult, series: Sequence[float] | Floats) -> GateResult:
+    """Let a gate pass only on blocks that count as independent: neighbours correlate by less than 0.2 (EVIDENCE.md 3).
+
+    Blocks that hang together are less evidence than as many that do not, and the sequences take them for independent. A failure
+    stands whatever they are.
+
+    Args:
+        result: on these blocks.
+        series: ``[n]`` what was judged of each, in the order of the blocks: 1 or 0 of an event, or a difference.
+    """
+    data = as_values(series, result.name)
+    found = neighbour_correlation(data) if np.isfinite(data).all() else math.nan
+    if math.isnan(found):
+        return result
+    known = result.model_copy(update={"correlation": found})
+    if result.verdict != "pass" or abs(found) < MOST_CORRELATION:
+        return known
+    detail = f"{result.detail}; neighbouring blocks correlate by {found:.2g}, expected less than {MOST_CORRELATION:g}"
+    return known.model_copy(update={"verdict": "inconclusive", "detail": detail})
 
 
 def _difference_limits(spec: DifferenceGate, data: Floats) -> tuple[float | None, float | None, str]:

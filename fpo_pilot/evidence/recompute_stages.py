@@ -64,6 +64,8 @@ def _gates(recorded: Sequence[ToldGate], again: Climb) -> Iterator[Fault]:
         elif not same(result.value, entry.value) or not same(result.e_value, entry.e_value):
             found = f"a value of {result.value} and evidence {result.e_value}"
             yield Fault(where, found, f"{entry.value} and {entry.e_value} as recorded")
+        elif entry.correlation is not None and not same(result.correlation, entry.correlation):
+            yield Fault(where, f"neighbours that correlate by {result.correlation}", f"{entry.correlation} as recorded")
         elif (result.kind, result.criterion, result.mode) != (entry.kind, entry.criterion, entry.mode):
             yield Fault(where, f"{result.criterion} ({result.mode})", f"{entry.criterion} ({entry.mode}) as recorded")
     for stage, authority, name in told.keys() - due.keys():

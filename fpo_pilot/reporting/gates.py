@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fpo_pilot.evidence.autocorrelation import MOST_CORRELATION
 from fpo_pilot.reporting.labels import scenario_label, stage_label
 from fpo_pilot.reporting.page import Cell, Column, Mark, Outcome, Row, Source, Stack, Table
 from fpo_pilot.reporting.phrases import Message, Number, Phrase, Verbatim, declared, percent, say
@@ -57,6 +58,7 @@ def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results
     notes = (
         ("rate", any(result.kind == "rate" for result in results)),
         ("inconclusive", any(_is_open(row) for row in rows)),
+        ("correlated", any(_hang_together(result) for result in results)),
     )
     return Table(
         id=table_id,
@@ -74,6 +76,11 @@ def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results
         sources=tuple(sources),
         notes=tuple(say(f"gates.note_{name}") for name, shown in notes if shown),
     )
+
+
+def _hang_together(result: GateResultView) -> bool:
+    """Say whether the blocks of a gate that is open are too much alike to count as independent."""
+    return result.verdict == "inconclusive" and abs(result.correlation or 0.0) >= MOST_CORRELATION
 
 
 def _is_open(row: Row) -> bool:

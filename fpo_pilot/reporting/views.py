@@ -208,6 +208,7 @@ class GateResultView(View):
     n: int = 0
     verdict: Literal["pass", "fail", "inconclusive"]
     mode: str = "enforce"
+    correlation: float | None = None
 
 
 class TransitionView(View):

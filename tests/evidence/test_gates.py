@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fpo_pilot.evidence.gates import non_inferiority_gate, rate_gate
+from fpo_pilot.evidence import neighbour_correlation
+from fpo_pilot.evidence.gates import non_inferiority_gate, of_independent, rate_gate
 from fpo_pilot.specs.safety import DifferenceGate, RateGate
 
 RATE = RateGate(id="no_trips", event="hard_violation", limit_rate=0.05)
@@ -90,3 +91,61 @@ def test_missing_or_impossible_differences_never_pass(differences: list[float], 
 
 def test_a_verdict_is_written_without_nan() -> None:
     assert "NaN" not in non_inferiority_gate(DIFFERENCE, [math.nan]).model_dump_json()
+
+
+def sticky(mean: float, keeps: float, n: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    kicks, values = generator.normal(size=n), np.empty(n)
+    values[0] = kicks[0]
+    for i in range(1, n):
+        values[i] = keeps * values[i - 1] + math.sqrt(1.0 - keeps**2) * kicks[i]
+    return np.clip(mean + 10.0 * values, -100.0, 100.0)
+
+
+def test_blocks_that_hang_together_do_not_pass_and_the_reason_is_told() -> None:
+    data = sticky(20.0, 0.8, 400, seed=1)
+    plain = non_inferiority_gate(DIFFERENCE, data)
+    assert plain.verdict == "pass"
+    held = of_independent(plain, data)
+    assert held.verdict == "inconclusive"
+    assert held.correlation == pytest.approx(neighbour_correlation(data))
+    assert "neighbouring blocks correlate by 0.67" in held.detail
+    assert (held.value, held.low, held.high, held.n) == (plain.value, plain.low, plain.high, plain.n)
+
+
+def test_blocks_that_swing_do_not_pass_either() -> None:
+    data = 20.0 + 5.0 * (-1.0) ** np.arange(400)
+    assert of_independent(non_inferiority_gate(DIFFERENCE, data), data).verdict == "inconclusive"
+
+
+def test_independent_blocks_pass_as_before_and_say_how_they_correlate() -> None:
+    data = noisy(20.0)
+    result = of_independent(non_inferiority_gate(DIFFERENCE, data), data)
+    assert result.verdict == "pass"
+    assert result.correlation is not None
+    assert abs(result.correlation) < 0.2
+
+
+def test_a_failure_stands_whatever_the_blocks_are() -> None:
+    data = sticky(-60.0, 0.8, 400, seed=1)
+    assert of_independent(non_inferiority_gate(DIFFERENCE, data), data).verdict == "fail"
+
+
+def test_clean_blocks_are_alike_and_pass() -> None:
+    result = of_independent(rate_gate(RATE, 0, 80), [0.0] * 80)
+    assert result.verdict == "pass"
+    assert result.correlation is None
+
+
+def test_violations_in_a_row_do_not_certify_a_rate() -> None:
+    rare = RateGate(id="rare", event="hard_violation", limit_rate=0.05)
+    apart = [1.0 if i % 100 == 50 else 0.0 for i in range(400)]
+    in_a_row = [1.0 if 200 <= i < 204 else 0.0 for i in range(400)]
+    assert of_independent(rate_gate(rare, 4, 400), apart).verdict == "pass"
+    assert of_independent(rate_gate(rare, 4, 400), in_a_row).verdict == "inconclusive"
+
+
+def test_a_series_with_a_hole_is_left_as_it_was_judged() -> None:
+    data = [1.0, math.nan, 2.0, 3.0]
+    result = non_inferiority_gate(DIFFERENCE, data)
+    assert of_independent(result, data) == result
