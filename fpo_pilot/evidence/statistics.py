@@ -3,10 +3,10 @@ r"""Statistics of a single look at episodes or blocks; steps are never passed he
 Bootstrap: bias-corrected and accelerated (Efron 1987, doi:10.1080/01621459.1987.10478410). With the bootstrap
 distribution G of the statistic, :math:`z_0 = \Phi^{-1}(G(\hat\theta))`, and the acceleration of the jackknife
 :math:`a = \sum d_i^3 / (6 (\sum d_i^2)^{3/2})`, :math:`d_i = \bar\theta_{(\cdot)} - \hat\theta_{(i)}`, the limits are
-:math:`G^{-1}(\Phi(z_0 + (z_0 + z) / (1 - a (z_0 + z))))` at :math:`z = \Phi^{-1}(\alpha/2)` and
-:math:`\Phi^{-1}(1 - \alpha/2)`. Coverage of nominal 95 %, measured over 3,000 data sets: 92 % for 20 normal values,
-92 % for 32 exponential ones, 95 % for 32 sums of varying length; 85 % for 8 exponential values, so an interval over
-fewer than 20 episodes is too narrow.
+:math:`G^{-1}(\Phi(z_0 + (z_0 + z) / (1 - a (z_0 + z))))` at :math:`z = \pm\sqrt{n/(n-1)}\,t_{1-\alpha/2,\,n-1}`: the bootstrap
+distribution is too narrow by :math:`\sqrt{(n-1)/n}`, and knows the spread no better than n values do ("expanded" limits:
+Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 5.3; with :math:`\pm\Phi^{-1}(1 - \alpha/2)` instead, 93 % of nominal
+95 % were covered for 20 normal values, and 89 % for 8). Coverage of all intervals, on data of several kinds: docs/results.md.
 """
 
 from __future__ import annotations
@@ -194,7 +194,8 @@ def _bca(
     for start in range(0, resamples, size):
         stop = min(start + size, resamples)
         drawn[start:stop] = statistic(data[generator.integers(0, count, size=(stop - start, count))])
-    levels = special.ndtri(np.array([alpha / 2, 1 - alpha / 2]))
+    reach = math.sqrt(count / (count - 1)) * float(special.stdtrit(count - 1, 1.0 - alpha / 2))
+    levels = np.array([-reach, reach])
     below = (np.sum(drawn < estimate) + 0.5 * np.sum(drawn == estimate)) / resamples
     bias = float(special.ndtri(np.clip(below, 1 / (resamples + 1), resamples / (resamples + 1))))
     left_out = _jackknife(data, statistic)

@@ -22,10 +22,11 @@ from fpo_pilot.evidence.statistics import (
 REPLICATIONS = 600
 
 
-def test_the_bootstrap_agrees_with_scipys_bca() -> None:
+def test_the_bootstrap_is_scipys_bca_at_the_level_that_few_values_need() -> None:
     data = np.random.default_rng(1).gamma(2.0, 3.0, size=25)
     ours = bootstrap_interval(data, resamples=40_000)
-    theirs = stats.bootstrap((data,), np.mean, n_resamples=40_000, method="BCa", confidence_level=0.95)
+    # √(25/24)·t(0.975; 24) = 1.0206·2.0639 = 2.1064 in the place of 1.96: the level 1 − 2·Φ(−2.1064) = 0.96484
+    theirs = stats.bootstrap((data,), np.mean, n_resamples=40_000, method="BCa", confidence_level=0.96484)
     assert ours.mean == pytest.approx(data.mean())
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02 * width)
@@ -34,6 +35,7 @@ def test_the_bootstrap_agrees_with_scipys_bca() -> None:
 
 # Returns of episodes: costs are negative, and their number of terms varies.
 RETURNS = {
+    "normal, 8": (lambda g: g.normal(-50.0, 10.0, 8), -50.0),
     "normal, 20": (lambda g: g.normal(-50.0, 10.0, 20), -50.0),
     "exponential cost, 32": (lambda g: -g.exponential(20.0, 32), -20.0),
     "length varies, 32": (lambda g: -g.poisson(g.integers(5, 61, 32)) * 0.5, -16.25),
@@ -47,7 +49,9 @@ def test_the_bootstrap_covers_the_mean_of_returns(kind: str) -> None:
     generator = np.random.default_rng(7)
     found = [bootstrap_interval(draw(generator), resamples=999) for _ in range(REPLICATIONS)]
     coverage = np.mean([interval.low <= truth <= interval.high for interval in found])
-    assert 0.89 <= coverage <= 0.98  # nominal 0.95, measured 0.92 to 0.96; three standard errors are 0.03
+    assert (
+        0.91 <= coverage <= 0.98
+    )  # nominal 0.95, 0.942 for 8 values over 2,000 data sets; three standard errors are 0.03
 
 
 def test_the_same_seed_gives_the_same_digits() -> None:
