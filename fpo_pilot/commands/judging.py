@@ -35,6 +35,12 @@ def ope(
     arms: Annotated[
         str, typer.Option("--arms", help="Who drove in the episodes to judge by, parted by commas.")
     ] = "incumbent",
+    stage: Annotated[
+        list[str] | None, typer.Option("--stage", help="A stage of the log to judge by; may be given again.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option("--mode", help="A deployment in the log to judge by, such as 'noise 1'.")
+    ] = None,
     margin: Annotated[float | None, typer.Option("--margin", min=0.0, help="By which the policy may be worse.")] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, max=64, help="Of the policy's noise at each state.")] = 16,
     seed: Seed = 0,
@@ -43,7 +49,8 @@ def ope(
     """Estimate a policy's return from a log that it did not write: it may veto, and never promotes (exit code 1: veto or no answer)."""
     from fpo_pilot.commands.ope import check_arms, run_ope
 
-    raise typer.Exit(run_ope(run, log, arms=check_arms(arms), margin=margin, draws=draws, seed=seed, as_json=json))
+    chosen = {"arms": check_arms(arms), "stages": stage or (), "modes": mode or ()}
+    raise typer.Exit(run_ope(run, log, margin=margin, draws=draws, seed=seed, as_json=json, **chosen))
 
 
 def ingest(

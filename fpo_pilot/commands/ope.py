@@ -16,19 +16,26 @@ from fpo_pilot.logs.writing import writing
 from fpo_pilot.specs import load_evaluation_spec, spec_hash
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fpo_pilot.evaluate.offpolicy.judgement import LogDensity, OffPolicyRecord
+    from fpo_pilot.evaluate.offpolicy.judgement import OffPolicyRecord
     from fpo_pilot.learn import Deployment, TrainedPolicy
 
 
 def run_ope(
-    run_dir: Path, log: Path, *, arms: Sequence[str], margin: float | None, draws: int, seed: int, as_json: bool
+    run_dir: Path,
+    log: Path,
+    *,
+    arms: Sequence[str],
+    margin: float | None,
+    draws: int,
+    seed: int,
+    as_json: bool,
+    stages: Sequence[str] = (),
+    modes: Sequence[str] = (),
 ) -> int:
     """Judge the policy of ``run_dir`` by a log, write offpolicy.json, and print the estimates and the answer."""
     from fpo_pilot.evaluate.offpolicy.judgement import FILE
 
-    record = judge_run(run_dir, log, arms=arms, margin=margin, draws=draws, seed=seed)
+    record = judge_run(run_dir, log, arms=arms, margin=margin, draws=draws, seed=seed, stages=stages, modes=modes)
     with writing(run_dir, "ope", (FILE,)):
         write_json_atomic(run_dir / FILE, without_nan(record.model_dump(mode="json")))
     if as_json:
@@ -39,13 +46,25 @@ def run_ope(
 
 
 def judge_run(
-    run_dir: Path, log: Path, *, arms: Sequence[str], margin: float | None, draws: int, seed: int
+    run_dir: Path,
+    log: Path,
+    *,
+    arms: Sequence[str],
+    margin: float | None,
+    draws: int,
+    seed: int,
+    stages: Sequence[str] = (),
+    modes: Sequence[str] = (),
 ) -> OffPolicyRecord:
-    """Estimate what the policy of ``run_dir`` is worth from the episodes of ``arms`` in ``log``."""
+    """Estimate what the policy of ``run_dir`` is worth from the episodes of ``arms`` in ``log``.
+
+    Of the log only rows of ``stages`` and ``modes`` count, where any are named.
+    """
     import numpy as np
 
+    from fpo_pilot.evaluate.offpolicy.density import density_of, with_density
     from fpo_pilot.evaluate.offpolicy.judgement import OffPolicyRecord, estimate_all, judge_policy, returns_of
-    from fpo_pilot.evaluate.offpolicy.log import BehindShield, read_batch
+    from fpo_pilot.evaluate.offpolicy.log import BehindShield, lacking, read_batch
     from fpo_pilot.evidence import bootstrap_interval
     from fpo_pilot.learn import load_policy
     from fpo_pilot.plants.load import load_plant
@@ -55,19 +74,33 @@ def judge_run(
     accepted = load_evaluation_spec(plant.name).margin if margin is None else _checked_margin(margin)
     policy = load_policy(run_dir)
     deployment = _deployment(run_dir, policy)
-    batch, logged = read_batch(log, plant, tuple(arms))
+    batch, logged = read_batch(log, plant, tuple(arms), {"stage": stages, "mode": modes})
+    said, unknown = ("none" if batch.log_density is None else "known"), ""
+    if batch.log_density is None:
+        batch, unknown = with_density(batch, logged, log)
+        unknown = lacking(logged) or unknown
+        said = "none" if batch.log_density is None else "recomputed"
     acting = policy.deploy(deployment)
     noisy = deployment.noise_scale > 0.0
     behind = BehindShield(
         plant, lambda obs, noise: acting.act(obs, noise)[0], draws=draws if noisy else 1, seed=seed, noisy=noisy
     )
-    density, reason = _density_of(policy, deployment)
+    density, reason = density_of(policy, deployment)
     estimates = estimate_all(
-        batch, logged, behind, horizon=plant.horizon, log_density=density, no_density=reason, seed=seed
+        batch,
+        logged,
+        behind,
+        horizon=plant.horizon,
+        log_density=density,
+        no_density=reason,
+        unknown=unknown,
+        seed=seed,
     )
     answer, beyond, worth = judge_policy(estimates, batch, logged, behind, margin=accepted)
     interval = bootstrap_interval(np.asarray(returns_of(batch)), 0.95, seed)
     words = ["fpo-pilot", "ope", str(run_dir), "--log", str(log), "--arms", ",".join(arms), "--margin", f"{accepted:g}"]
+    words += [word for stage in stages for word in ("--stage", stage)]
+    words += [word for mode in modes for word in ("--mode", mode)]
     return OffPolicyRecord(
         plant=plant.name,
         command=shlex.join([*words, "--draws", str(draws), "--seed", str(seed)]),
@@ -76,7 +109,9 @@ def judge_run(
         log=str(log),
         log_root=logged.source.ledger_root,
         arms=tuple(arms),
-        behavior_density="known" if batch.log_density is not None else "none",
+        stages=tuple(stages),
+        modes=tuple(modes),
+        behavior_density=said,
         draws=behind.draws,
         episodes=batch.episodes,
         rows=int(batch.kept.sum()),
@@ -114,28 +149,6 @@ def _deployment(run_dir: Path, policy: TrainedPolicy) -> Deployment:
         note(f"{run_dir}: no offline evaluation has chosen a deployment; judged without noise.")
         return Deployment()
     return deployment_of(evaluation, run_dir)
-
-
-def _density_of(policy: TrainedPolicy, deployment: Deployment) -> tuple[LogDensity | None, str]:
-    """Return ln π of proposals where it is exact: noise 1, one candidate, the sampler of training, no squashing of a flow."""
-    from fpo_pilot.learn.flow_policy import FlowPolicy
-    from fpo_pilot.learn.gaussian_policy import GaussianPolicy
-
-    if deployment.noise_scale != 1.0 or deployment.candidates > 1:
-        return None, f"a policy deployed with {deployment.label} has no density that is known exactly"
-    if isinstance(policy, FlowPolicy) and not policy.spec.squash:
-        if (deployment.method, deployment.steps) != ("euler", policy.spec.flow_steps):
-            return None, "the exact density is that of the sampler of training, and another one is deployed"
-        return (lambda obs, action: policy.exact_log_density(obs, action, {})), ""
-    if isinstance(policy, GaussianPolicy):
-
-        def gaussian(obs: Tensor, action: Tensor) -> Tensor:
-            inside = action.clamp(-1.0 + 1e-6, 1.0 - 1e-6)
-            u = inside.atanh() if policy.spec.squash else action
-            return policy.exact_log_density(obs, action, {"u": u})
-
-        return gaussian, ""
-    return None, "the density of this policy is known along its chain only"
 
 
 def _show(record: OffPolicyRecord, run_dir: Path) -> None:

@@ -74,7 +74,8 @@ def rollout_run(
         )
     require_kept_terminal_sets(plant, plant.safety)
     policy = load_policy(run_dir)
-    acting = policy.deploy(chosen_deployment(run_dir, policy))
+    deployment = chosen_deployment(run_dir, policy)
+    acting = policy.deploy(deployment)
     injection = _injection(inject) if inject is not None else None
     folder = run_dir
     if inject is not None:
@@ -99,6 +100,7 @@ def rollout_run(
             model_hash=str(manifest.hashes.get("model") or ""),
             command=_command(run_dir, inject, random_actions, max_episodes, seed),
             enter=held.decide,
+            mode="" if random_actions else deployment.label,
         )
 
 

@@ -16,7 +16,7 @@ import torch
 
 from fpo_pilot.errors import ExportError
 from fpo_pilot.exports.choice import Action
-from fpo_pilot.learn.stretches import Rows, altered_rows, check_references, numbers, observe
+from fpo_pilot.learn.stretches import Rows, altered_rows, check_references, numbers, observe, rows_before
 from fpo_pilot.logs.manifest import Manifest
 from fpo_pilot.logs.schema import measured_names, names_of
 from fpo_pilot.plants.load import load_plant
@@ -74,8 +74,10 @@ def policy_view(frame: pd.DataFrame, run_dir: Path, manifest: Manifest, spec: Pl
     given = _actions(frame, plant.action_names, action, run_dir)
 
     def seen(rows: Rows) -> tuple[Array, int]:
-        obs, first = observe(layout, plant, step[rows], measured[rows], applied[rows], altered[rows])
-        return obs.numpy(), first
+        earlier = rows_before(frame, int(rows[0]), layout.history, plant.period)
+        before = measured[earlier], applied[earlier]
+        found = observe(layout, plant, step[rows], measured[rows], applied[rows], altered[rows], before)
+        return found.obs.numpy(), found.first
 
     scales = zip(entry_scales(plant), layout.low, layout.high, strict=True)
     limits = zip(plant.action_names, plant.action_low, plant.action_high, strict=True)

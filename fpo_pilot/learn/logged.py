@@ -5,9 +5,10 @@ Letters: R rows of the log, T steps, B stretches (rows of one episode without a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from fpo_pilot.learn.stretches import (
     episode_numbers,
     numbers,
     observe,
+    rows_before,
     stretches,
 )
 from fpo_pilot.logs.ledger import current, file_hash, read_ledger, root_of
@@ -53,6 +55,8 @@ class LoggedEpisodes:
     measured: Tensor
     """``[T, B, M]`` readings, in engineering units."""
     next_measured: Tensor
+    previous: Tensor
+    """As ``action``, what was applied before the row: at the begin of an episode where its actuators stood."""
     proposal: Tensor
     """As ``action``, what was asked for; what was applied where the log does not say."""
     log_density: Tensor
@@ -60,6 +64,8 @@ class LoggedEpisodes:
     kept: Tensor
     """``[T, B]`` bool; what is not kept stands behind the end of its stretch, terminated and without reward."""
     source: WarmStartRecord
+    drivers: frozenset[tuple[str, str, str]] = frozenset()
+    """Stage, deployment and hash of the weights of all rows; empty where the log does not say."""
 
 
 def read_logged(
@@ -70,6 +76,7 @@ def read_logged(
     horizon_ends: bool = False,
     shielded: bool = False,
     arms_at: str = "`warm_start.arms` of train.yaml",
+    keep: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> LoggedEpisodes:
     """Read the step log of a run folder as transitions of ``plant``.
 
@@ -82,6 +89,7 @@ def read_logged(
         horizon_ends: an episode that reached its horizon ends there, instead of being cut: what is asked for is its return.
         shielded: rows with the shield off are passed over too. An ingested log does not tell, and is taken.
         arms_at: where the arms of the settings were named, for a message.
+        keep: names of columns to the values that count, such as stages; no value for all.
 
     Raises:
         LogError: the log is of another plant or of another version of it, is not as its ledger says, misses a column, has
@@ -89,7 +97,8 @@ def read_logged(
     """
     _check_plant(folder, plant)
     root = _ledger_root(folder)
-    frame = _selected(read_steps(folder).to_pandas(), plant, settings, folder, shielded=shielded, arms_at=arms_at)
+    whole = _kept(read_steps(folder).to_pandas(), keep, folder)
+    frame = _selected(whole, plant, settings, folder, shielded=shielded, arms_at=arms_at)
     layout = observation_layout(plant, device=torch.device("cpu"), dtype=torch.float64)
     check_references(frame, layout, plant, folder)
     columns = {
@@ -99,7 +108,7 @@ def read_logged(
         "altered": altered_rows(frame, layout, folder),
         "proposed": _proposals(frame, plant),
         "log_density": _densities(frame),
-        "over": _over(frame, horizon_ends=horizon_ends),
+        "over": _over(frame, plant.horizon, horizon_ends=horizon_ends),
     }
     episode = episode_numbers(frame)
     found = int(episode.max()) + 1
@@ -124,6 +133,7 @@ def read_logged(
             episodes=found,
             rows=sum(len(piece["reward"]) for piece in pieces),
         ),
+        _drivers(frame),
     )
 
 
@@ -156,6 +166,30 @@ def _ledger_root(folder: Path) -> str:
                     "Restore it from a copy, or write the log again."
                 )
     return root_of(records)
+
+
+def _kept(frame: pd.DataFrame, keep: Mapping[str, Sequence[str]], folder: Path) -> pd.DataFrame:
+    """Return the rows with the values that count in some columns; a column without such values is not asked."""
+    for name, wanted in keep.items():
+        if not wanted:
+            continue
+        values = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        there = sorted(set(values) - {""})
+        missing = [one for one in wanted if one not in there]
+        if missing:
+            raise LogError(
+                f"{folder}: found no row of {name} {missing[0]!r}, expected one of {', '.join(there) or 'none'}. Name one "
+                "that is there."
+            )
+        frame = frame[values.isin(wanted)]
+    return frame
+
+
+def _drivers(frame: pd.DataFrame) -> frozenset[tuple[str, str, str]]:
+    """Return who drove: stage, deployment and hash of the weights, each nothing where it is not told."""
+    columns = [frame[name].astype(object) if name in frame else None for name in ("stage", "mode", "model_hash")]
+    told = [[""] * len(frame) if one is None else one.where(one.notna(), "").astype(str) for one in columns]
+    return frozenset(zip(*told, strict=True))
 
 
 def _selected(
@@ -213,11 +247,13 @@ def _densities(frame: pd.DataFrame) -> Floats:
     return frame["log_density"].to_numpy(np.float64, na_value=np.nan)
 
 
-def _over(frame: pd.DataFrame, *, horizon_ends: bool) -> npt.NDArray[np.bool_]:
+def _over(frame: pd.DataFrame, horizon: int, *, horizon_ends: bool) -> npt.NDArray[np.bool_]:
     """Return ``[R]`` whether nothing comes after the row."""
     over = frame["terminated"].to_numpy(bool)
     if horizon_ends and "end_reason" in frame:
-        over = over | (frame["end_reason"].astype(object) == "horizon").to_numpy(bool)
+        # a history may be cut into windows that are shorter than an episode: their ends are none
+        whole = frame["step"].to_numpy(np.int64) + 1 >= horizon
+        over = over | ((frame["end_reason"].astype(object) == "horizon").to_numpy(bool) & whole)
     return over
 
 
@@ -227,7 +263,10 @@ def _transitions(
     """Return the transitions of one stretch; None if it has none."""
     step = frame["step"].to_numpy(np.int64)[rows]
     measured, applied = columns["measured"][rows], columns["applied"][rows]
-    obs, first = observe(layout, plant, step, measured, applied, columns["altered"][rows])
+    earlier = rows_before(frame, int(rows[0]), layout.history, plant.period)
+    before = columns["measured"][earlier], columns["applied"][earlier]
+    seen = observe(layout, plant, step, measured, applied, columns["altered"][rows], before)
+    obs, first = seen.obs, seen.first
     ends = bool(columns["over"][rows[-1]])
     last = len(rows) if ends else len(rows) - 1
     if last <= first:
@@ -247,12 +286,15 @@ def _transitions(
         "step": torch.as_tensor(step[first:last]),
         "measured": readings[first:last],
         "next_measured": torch.cat((readings[1:], readings[-1:]))[first:last],
+        "previous": plant.to_normalised(torch.as_tensor(seen.previous[first:last])).to(torch.float32),
         "proposal": plant.to_normalised(torch.as_tensor(columns["proposed"][rows][first:last])).to(torch.float32),
         "log_density": torch.as_tensor(columns["log_density"][rows][first:last]),
     }
 
 
-def _stacked(pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord) -> LoggedEpisodes:
+def _stacked(
+    pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord, drivers: frozenset[tuple[str, str, str]]
+) -> LoggedEpisodes:
     """Lay stretches side by side, filled up at their ends."""
     longest = max(len(piece["reward"]) for piece in pieces)
     made: dict[str, Tensor] = {}
@@ -264,4 +306,5 @@ def _stacked(pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord) -> Lo
             filled[: len(piece[name]), column] = piece[name]
         made[name] = filled
     lengths = torch.tensor([len(piece["reward"]) for piece in pieces])
-    return LoggedEpisodes(**made, kept=torch.arange(longest).unsqueeze(1) < lengths, source=source)
+    kept = torch.arange(longest).unsqueeze(1) < lengths
+    return LoggedEpisodes(**made, kept=kept, source=source, drivers=drivers)

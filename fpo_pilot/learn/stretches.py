@@ -6,6 +6,7 @@ Letters: R rows, C columns, M measurements, A actions, O observation, H history.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.logs.reader import HISTORY
 from fpo_pilot.plants.observations import ObservationLayout, build_observation
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.plants.references import reference_value
@@ -132,6 +134,40 @@ def stretches(episode: npt.NDArray[Any], step: npt.NDArray[np.int64], folder: Pa
     return list(np.split(order, np.flatnonzero(~same | (moved != 1)) + 1))
 
 
+def rows_before(frame: pd.DataFrame, row: int, most: int, period: float) -> Rows:
+    """Return which rows of an ingested log come right before a row in time, the newest last, ``most`` of them at most.
+
+    A historian's log is cut into episodes, and the plant did not stop for that: what it did before is known. Simulated episodes
+    begin anew, whatever their clock says.
+
+    Args:
+        frame: rows of a step log, in their order.
+        row: position of the first row of an episode.
+        most: H.
+        period: seconds between two steps.
+    """
+    if frame["stage"].iloc[row] != HISTORY:
+        return np.empty(0, np.intp)
+    first = max(row - most, 0)
+    apart = (frame["t"].iloc[row] - frame["t"].iloc[first:row]).to_numpy().astype("timedelta64[ns]").astype(np.float64)
+    expected = period * 1e9 * np.arange(row - first, 0, -1)
+    good = (frame["stage"].iloc[first:row] == HISTORY).to_numpy() & (np.abs(apart - expected) < 0.01 * period * 1e9)
+    broken = np.flatnonzero(~good)
+    return np.arange(first if broken.size == 0 else first + int(broken[-1]) + 1, row)
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What a policy had before it in each row of a stretch."""
+
+    obs: Tensor
+    """``[R, O]``"""
+    previous: Floats
+    """``[R, A]`` the action applied before, in engineering units."""
+    first: int
+    """The first row whose observation is whole."""
+
+
 def observe(
     layout: ObservationLayout,
     plant: Plant,
@@ -139,11 +175,12 @@ def observe(
     measured: Floats,
     applied: Floats,
     altered: npt.NDArray[np.bool_],
-) -> tuple[Tensor, int]:
+    before: tuple[Floats, Floats] | None = None,
+) -> Observed:
     """Rebuild what a policy saw in each row of a stretch.
 
-    Before the first step of an episode all history is the first reading and the start of the actuators, as in training.
-    Where a stretch begins later, the first H rows are only history.
+    Before the first step of an episode all history is the first reading and the start of the actuators, as in training, unless the log
+    tells more (:func:`rows_before`). Where a stretch begins later, the first H rows are only history.
 
     Args:
         layout: of the observation.
@@ -152,14 +189,12 @@ def observe(
         measured: ``[R, M]`` readings.
         applied: ``[R, A]`` in engineering units.
         altered: ``[R]`` whether the shield altered the action of the row.
-
-    Returns:
-        Observations ``[R, O]``, and the first row whose observation is whole.
+        before: ``[K, M]`` readings and ``[K, A]`` applied actions of the rows right before the stretch, the newest last.
     """
     back = layout.history
-    head = np.broadcast_to(np.array(plant.action_start), (back, applied.shape[1]))
-    past = np.concatenate((np.repeat(measured[:1], back, axis=0), measured))
-    done = np.concatenate((head, applied))
+    earlier, moves = before if before is not None and len(before[0]) else (measured[:1], np.array([plant.action_start]))
+    past = np.concatenate((np.repeat(earlier[:1], max(back - len(earlier), 0), axis=0), earlier[-back:], measured))
+    done = np.concatenate((np.repeat(moves[:1], max(back - len(moves), 0), axis=0), moves[-back:], applied))
     flags = np.concatenate(([False], altered[:-1]))
     index = np.arange(len(step))
     seen = np.stack([past[back + index - h] for h in range(back)], axis=1)
@@ -167,4 +202,4 @@ def observe(
     obs = build_observation(
         layout, torch.as_tensor(seen), torch.as_tensor(moved), torch.as_tensor(step), torch.as_tensor(flags)
     )
-    return obs, 0 if step[0] == 0 else back
+    return Observed(obs, moved[:, 0], 0 if step[0] == 0 else back)

@@ -14,6 +14,9 @@ from pyarrow import dataset
 from fpo_pilot.errors import LogError
 from fpo_pilot.logs.tables import read_parquet
 
+HISTORY = "history"
+"""Stage of a log that was ingested."""
+
 
 @dataclass(frozen=True)
 class SegmentRows:

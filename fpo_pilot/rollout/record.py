@@ -59,10 +59,13 @@ class Recorder:
         plant: gives the columns.
         hashes: of model, plant and safety spec.
         enter: enters decisions in the ledger of the run; None where there is none.
+        mode: how the policy is deployed.
     """
 
-    def __init__(self, run_dir: Path, plant: Plant, hashes: dict[str, str], enter: Enter | None = None) -> None:
-        self.run_dir, self.plant, self.hashes, self.enter = run_dir, plant, hashes, enter
+    def __init__(
+        self, run_dir: Path, plant: Plant, hashes: dict[str, str], enter: Enter | None = None, mode: str = ""
+    ) -> None:
+        self.run_dir, self.plant, self.hashes, self.enter, self.mode = run_dir, plant, hashes, enter, mode
         self.schema = step_schema(plant.spec, plant.safety)
         self.blocks: list[Block] = []
         self.events: list[dict[str, Any]] = []
@@ -84,7 +87,7 @@ class Recorder:
             "block_id": episode,
             "step": step,
             "arm": arm,
-            "mode": "",
+            "mode": self.mode if arm == "policy" else "",
             "shield": True,
             "scenario": "nominal",
             "authority": cycle.authority,

@@ -76,6 +76,7 @@ def run_rollout(
     model_hash: str = "",
     command: str = "",
     enter: Enter | None = None,
+    mode: str = "",
 ) -> RolloutResult:
     """Take a policy through the stages on the simulated plant.
 
@@ -96,6 +97,7 @@ def run_rollout(
         model_hash: of the policy's checkpoint.
         command: for the record.
         enter: enters decisions in the ledger of the run, as they happen; None where there is none.
+        mode: how the policy is deployed, for the step log.
 
     Raises:
         RolloutError: the spec has no stages, or the fault names no measured signal.
@@ -112,7 +114,7 @@ def run_rollout(
         safety,
         plan,
         policy_act,
-        Recorder(run_dir, plant, hashes, enter),
+        Recorder(run_dir, plant, hashes, enter, mode),
         seed,
         inject=inject,
         random_actions=random_actions,

@@ -49,7 +49,11 @@ def driven(name: str, episodes: int) -> dict[str, Any]:
 
 
 def log_incumbent(
-    folder: Path, name: str, episodes: int = 4, change: Callable[[dict[str, Any]], None] = lambda columns: None
+    folder: Path,
+    name: str,
+    episodes: int = 4,
+    change: Callable[[dict[str, Any]], None] = lambda columns: None,
+    stage: str = "offline",
 ) -> Path:
     """Log episodes of the incumbent behind its shields; ``change`` may alter the columns before they are written."""
     plant = plant_of(name)
@@ -67,7 +71,7 @@ def log_incumbent(
     )
     with (
         writing(folder, "log", ("manifest.json", "steps/*")),
-        StepLog(folder, "offline", step_schema(plant.spec, plant.safety)) as log,
+        StepLog(folder, stage, step_schema(plant.spec, plant.safety)) as log,
     ):
         manifest.write(folder)
         log.append({key: value for key, value in columns.items() if len(np.atleast_1d(value))})
@@ -79,6 +83,6 @@ def logged_incumbent(tmp_path: Path) -> Callable[..., Path]:
     """Write a log of a plant's incumbent."""
 
     def write(name: str = "quad_tank", **settings: Any) -> Path:
-        return log_incumbent(tmp_path / f"log-{name}", name, **settings)
+        return log_incumbent(tmp_path / f"log-{name}-{len(list(tmp_path.iterdir()))}", name, **settings)
 
     return write

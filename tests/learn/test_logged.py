@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from fpo_pilot.errors import LogError
 from fpo_pilot.learn.logged import read_logged
-from fpo_pilot.logs.reader import segments
+from fpo_pilot.learn.stretches import rows_before
+from fpo_pilot.logs.reader import read_steps, segments
 from fpo_pilot.plants.controllers import incumbent_controller
 from fpo_pilot.plants.prediction import Prediction
 from fpo_pilot.plants.simulation import Simulation
 from fpo_pilot.shields.build import build_stack
 from fpo_pilot.shields.verdict import ShieldContext
 from fpo_pilot.specs.training import WarmStart
-from tests.learn.conftest import plant_of
+from tests.learn.conftest import driven, plant_of
 
 Write = Callable[..., Path]
 
@@ -157,3 +159,66 @@ def test_a_log_that_was_changed_after_its_ledger_is_refused(logged_incumbent: Wr
     (folder / "ledger.jsonl").unlink()
     with pytest.raises(LogError, match="found no ledger"):
         read_logged(folder, plant_of("quad_tank"), WarmStart())
+
+
+def test_rows_of_other_stages_and_deployments_are_passed_over_and_a_name_that_is_not_there_is_refused(
+    logged_incumbent: Write,
+) -> None:
+    folder, plant = logged_incumbent(), plant_of("quad_tank")
+    assert read_logged(folder, plant, WarmStart(), keep={"stage": ("offline",), "mode": ()}).kept.any()
+    with pytest.raises(LogError, match="found no row of stage 'full', expected one of offline"):
+        read_logged(folder, plant, WarmStart(), keep={"stage": ("full",)})
+    with pytest.raises(LogError, match="found no row of mode 'noise 1', expected one of none"):
+        read_logged(folder, plant, WarmStart(), keep={"mode": ("noise 1",)})
+
+
+def test_a_window_that_is_shorter_than_an_episode_does_not_end_it(logged_incumbent: Write) -> None:
+    plant = plant_of("quad_tank")
+    steps = len(driven("quad_tank", 4)["step"])
+
+    def windows(columns: dict[str, Any]) -> None:
+        half = np.asarray(columns["step"]) < plant.horizon // 2
+        for name, value in columns.items():
+            if len(np.atleast_1d(value)) == steps:
+                columns[name] = (
+                    [one for one, kept in zip(value, half, strict=True) if kept]
+                    if isinstance(value, list)
+                    else value[half]
+                )
+        last = np.asarray(columns["step"]) == plant.horizon // 2 - 1
+        columns["truncated"] = last
+        columns["end_reason"] = ["horizon" if one else None for one in last]
+
+    short = read_logged(logged_incumbent(change=windows), plant, WarmStart(), horizon_ends=True)
+    assert not short.terminated[short.kept].any()
+    assert short.truncated[short.kept].sum() == 4
+
+
+def test_a_history_goes_on_across_the_cut_between_two_episodes(logged_incumbent: Write) -> None:
+    plant = plant_of("quad_tank")
+    moment = np.arange(len(driven("quad_tank", 4)["step"]))
+
+    def of_history(columns: dict[str, Any]) -> None:
+        columns["t"] = np.round(moment * plant.period * 1e9).astype(np.int64).astype("datetime64[ns]")
+
+    simulated = read_logged(logged_incumbent(), plant, WarmStart())
+    start = plant.to_normalised(torch.tensor([plant.action_start])).float()
+    torch.testing.assert_close(simulated.previous[0], start.expand(4, -1))
+    history = read_logged(logged_incumbent(change=of_history, stage="history"), plant, WarmStart())
+    torch.testing.assert_close(history.previous[0, 0], start[0])  # nobody knows what was before
+    lasts = read_steps(logged_incumbent(), "offline").to_pandas().query(f"step == {plant.horizon - 1}")
+    names = [f"act.applied.{name}" for name in plant.action_names]
+    known = plant.to_normalised(torch.tensor(lasts[names].to_numpy().copy())).float()
+    torch.testing.assert_close(history.previous[0, 1:], known[:-1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(history.previous[1:][history.kept[1:]], history.action[:-1][history.kept[1:]])
+    assert not torch.equal(history.obs[0, 1:], simulated.obs[0, 1:])
+
+
+def test_rows_before_end_at_a_hole_and_at_what_did_not_come_right_before() -> None:
+    times = pd.to_datetime([0, 10, 20, 40, 50, 60], unit="s", utc=True)
+    frame = pd.DataFrame({"stage": "history", "t": times})
+    assert rows_before(frame, 5, 4, 10.0).tolist() == [3, 4]
+    assert rows_before(frame, 5, 1, 10.0).tolist() == [4]
+    assert rows_before(frame, 3, 4, 10.0).tolist() == []
+    assert rows_before(frame, 0, 4, 10.0).tolist() == []
+    assert rows_before(frame.assign(stage="full"), 5, 4, 10.0).tolist() == []

@@ -88,6 +88,7 @@ def test_of_two_actions_the_weighted_copy_takes_the_better_one(logged_incumbent:
         step=torch.arange(steps).unsqueeze(1).expand(steps, rows),
         measured=obs.double(),
         next_measured=obs.roll(-1, 0).double(),
+        previous=torch.zeros(steps, rows, 1),
         proposal=torch.where(good, 0.5, -0.5).unsqueeze(-1),
         log_density=torch.full((steps, rows), torch.nan),
         kept=torch.ones_like(end),

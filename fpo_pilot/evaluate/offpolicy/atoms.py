@@ -19,7 +19,7 @@ def share_on_a_limit(plant: Plant, batch: LogBatch, proposal: Tensor) -> float:
 
     Where a log has one column for what was asked for and what was done, a row on a limit does not tell how far beyond it was asked
     for. Its density is that of another value, and a ratio of such densities is biased (``docs/studies/offpolicy_proposals.py``
-    has by how much). A log that has both shows proposals beyond the limit, and none on it.
+    has by how much). A log that has both shows what was asked for wherever the two differ; there a row on a limit is one by chance.
 
     Args:
         plant: with its limits; those of its safety spec where there is one.
@@ -36,5 +36,7 @@ def share_on_a_limit(plant: Plant, batch: LogBatch, proposal: Tensor) -> float:
     room = NEAR * (high - low)
     moved = torch.cat((torch.full_like(done[:1], torch.nan), done[1:] - done[:-1])).abs()
     on = (done <= low + room) | (done >= high - room) | (moved >= rate - room)
-    unknown = (on & ((asked - done).abs() <= room)).any(dim=-1) & batch.kept
-    return float(unknown.sum() / batch.kept.sum())
+    same = (asked - done).abs() <= room
+    if bool((~same).any(dim=-1)[batch.kept].any()):
+        return 0.0
+    return float(((on & same).any(dim=-1) & batch.kept).sum() / batch.kept.sum())

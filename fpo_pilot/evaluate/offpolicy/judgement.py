@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fpo_pilot.evaluate.offpolicy.atoms import share_on_a_limit
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
+from fpo_pilot.evaluate.offpolicy.density import LogDensity
 from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
 from fpo_pilot.evaluate.offpolicy.fitted_q import FittedQ, fit_q, fitted_q_estimate
 from fpo_pilot.evaluate.offpolicy.importance import kernel_log_ratio, per_decision, weighted_doubly_robust
@@ -21,8 +20,6 @@ from fpo_pilot.learn.logged import LoggedEpisodes
 FILE = "offpolicy.json"
 KERNEL_WIDTH = 0.15
 """Of the kernel around a deterministic policy, in half spans of the actions."""
-LogDensity = Callable[[Tensor, Tensor], Tensor]
-"""ln π of proposals ``[N, A]`` at observations ``[N, O]``, of a policy that draws."""
 
 
 class OffPolicyRecord(BaseModel):
@@ -38,7 +35,12 @@ class OffPolicyRecord(BaseModel):
     log: str
     log_root: str
     arms: tuple[str, ...]
+    stages: tuple[str, ...] = ()
+    """Of the log; none named for all."""
+    modes: tuple[str, ...] = ()
+    """How a policy was deployed that wrote the log; none named for all."""
     behavior_density: str
+    """Of the log's proposals: ``known`` by a column, ``recomputed`` from the weights that drove, or ``none``."""
     draws: int
     episodes: int
     rows: int
@@ -61,6 +63,7 @@ def estimate_all(
     horizon: int,
     log_density: LogDensity | None,
     no_density: str,
+    unknown: str = "",
     seed: int = 0,
 ) -> tuple[OffPolicyEstimate, ...]:
     """Estimate the mean return of an episode by every method; those that are not valid say why.
@@ -72,9 +75,10 @@ def estimate_all(
         horizon: steps of an episode.
         log_density: of the policy's proposals; None where it has none.
         no_density: why it has none.
+        unknown: why the density of the log is not known, where there is more to say than that.
         seed: of features and bootstraps.
     """
-    known, unknown = batch.log_density is not None, ""
+    known = batch.log_density is not None
     on_limit = share_on_a_limit(behind.plant, batch, logged.proposal) if known else 0.0
     if on_limit > 0.0:
         unknown = f"{on_limit:.1%} of the logged proposals lie on a limit of range or rate: what was asked for there is not known"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +19,16 @@ Act = Callable[[Tensor, torch.Generator], Tensor]
 """From observations ``[N, O]`` to normalised actions ``[N, A]``, or candidates ``[N, K, A]``."""
 
 
-def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBatch, LoggedEpisodes]:
+def read_batch(
+    folder: Path, plant: Plant, arms: tuple[str, ...], keep: Mapping[str, Sequence[str]] | None = None
+) -> tuple[LogBatch, LoggedEpisodes]:
     """Read the episodes of ``arms``, but none that was flown with the shield off: that was another controller.
+
+    Args:
+        folder: a run folder with a step log.
+        plant: of the log.
+        arms: who drove.
+        keep: names of columns to the values that count, such as stages; no value for all.
 
     An episode that reached its horizon ends there: its return is what is asked for.
 
@@ -28,7 +36,7 @@ def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBa
         LogError: as :func:`fpo_pilot.learn.logged.read_logged`.
     """
     settings = WarmStart(arms=arms, least_episodes=1)
-    logged = read_logged(folder, plant, settings, horizon_ends=True, shielded=True, arms_at="--arms")
+    logged = read_logged(folder, plant, settings, horizon_ends=True, shielded=True, arms_at="--arms", keep=keep or {})
     known = torch.isfinite(logged.log_density) | ~logged.kept
     batch = LogBatch(
         obs=logged.obs,
@@ -42,6 +50,13 @@ def read_batch(folder: Path, plant: Plant, arms: tuple[str, ...]) -> tuple[LogBa
         log_density=logged.log_density if bool(known.all()) else None,
     )
     return batch, logged
+
+
+def lacking(logged: LoggedEpisodes) -> str:
+    """Say how many rows lack the density that others have; empty where none has it, or all have."""
+    lacks = int((~torch.isfinite(logged.log_density) & logged.kept).sum())
+    rows = int(logged.kept.sum())
+    return "" if lacks in (0, rows) else f"{lacks} of {rows} rows lack log_density"
 
 
 class BehindShield:
@@ -101,14 +116,11 @@ class BehindShield:
 
     def at_start(self, logged: LoggedEpisodes, starts: Tensor) -> Tensor:
         """Return the first actions ``[E, M, A]`` of episodes."""
-        begin = torch.tensor([self.plant.action_start], dtype=torch.float64).expand(int(starts.sum()), -1)
-        return self(logged.obs[0, starts], logged.measured[0, starts], self.plant.to_normalised(begin))
+        return self(logged.obs[0, starts], logged.measured[0, starts], logged.previous[0, starts])
 
     def at_logged(self, logged: LoggedEpisodes) -> Tensor:
         """Return one action ``[T, B, A]`` at every logged state: what the log's own action stands beside."""
-        begin = torch.tensor(self.plant.action_start, dtype=torch.float64)
-        first = self.plant.to_normalised(begin[None]).expand(logged.action.shape[1], -1)[None]
-        before = torch.cat((first, logged.action[:-1].double()))
         shape = logged.kept.shape
-        flat = self(logged.obs.flatten(0, 1), logged.measured.flatten(0, 1), before.flatten(0, 1))[:, 0]
+        before = logged.previous.flatten(0, 1)
+        flat = self(logged.obs.flatten(0, 1), logged.measured.flatten(0, 1), before)[:, 0]
         return flat.reshape(*shape, -1)

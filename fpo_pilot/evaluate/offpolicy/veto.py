@@ -40,13 +40,14 @@ def decide(
         margin: by which a policy may be worse.
         most_beyond: more than this is no answer: an estimate there is made up of what the features go on to.
     """
-    missing = [
-        name for name, number in (("support", beyond), ("return of the log", logged)) if not math.isfinite(number)
-    ]
+    numbers = (("support", beyond), ("return of the log", logged), ("margin", margin))
+    missing = [name for name, number in numbers if not math.isfinite(number)]
     if missing:  # a comparison with NaN is false, and would read as no veto
-        reason = f"the {' and the '.join(missing)} cannot be told: the log has no whole episode"
+        reason = (
+            f"the {' and the '.join(missing)} cannot be told: the log has no whole episode, or the margin is no number"
+        )
         return Answer(result="no answer", reasons=(reason,))
-    valid = [one for one in estimates if one.valid]
+    valid = [one for one in estimates if one.valid and one.high is not None and math.isfinite(one.high)]
     worse = [one for one in valid if one.high is not None and one.high < logged - margin]
     if beyond > most_beyond:
         reason = f"{beyond:.0%} of what the policy does lies beyond the log, at most {most_beyond:.0%} may: nobody knows what comes of it"
