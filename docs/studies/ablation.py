@@ -131,11 +131,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/study/ablation"), help="where the run folders go")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--page", action="store_true", help="write the table from the rows that are there; run nothing")
     options = parser.parse_args()
-    runs = normalised(collect(options.runs, options.seeds, options.processes))
+    rows = pd.read_parquet(RUNS) if options.page else collect(options.runs, options.seeds, options.processes)
+    runs = normalised(rows)
     lines = [*level_lines(runs), "", *setting_lines(runs), "", "Command: `make study`."]
     put("ablation", lines)
-    note(f"wrote {RUNS} and {PAGE}")
+    note(f"wrote {PAGE}" if options.page else f"wrote {RUNS} and {PAGE}")
 
 
 if __name__ == "__main__":

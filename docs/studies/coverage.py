@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from coverage_seeds import Case, few_seeds, ten_seeds
 from results_page import PAGE, put
 
 from fpo_pilot.commands.console import note, progress
@@ -33,9 +34,6 @@ from fpo_pilot.evidence import (
     log_rate_e_value,
     non_inferiority_gate,
     paired_difference,
-    probability_of_improvement,
-    probability_of_improvement_interval,
-    stratified_bootstrap,
     student_interval,
     student_lower,
     tail_mean,
@@ -96,10 +94,6 @@ def autoregressive(generator: np.random.Generator, n: int, keep: float) -> Float
     for index in range(1, n):
         series[index] = keep * series[index - 1] + noise[index]
     return series
-
-
-Case = tuple[str, str, int, float, Callable[[np.random.Generator], bool]]
-"""Interval, data, n, nominal coverage, and whether one replication is covered."""
 
 
 def means() -> Iterator[Case]:
@@ -319,37 +313,10 @@ def _sticky_gate(*, asked: bool) -> Callable[[np.random.Generator], bool]:
     return once
 
 
-def comparisons() -> Iterator[Case]:
-    """Yield the intervals over tasks and seeds, and those of a long series of steps."""
-    yield "IQM, stratified bootstrap", "4 tasks, 10 seeds", 40, 0.95, _iqm
-    yield "probability of improvement", "4 tasks, 10 seeds", 40, 0.95, _improvement
+def series() -> Iterator[Case]:
+    """Yield the intervals of the mean of a long series of steps."""
     yield "Student on block means", "series that keeps 95 %", 20_000, 0.95, _blocks(by_block=True)
     yield f"{WRONG}Student on steps", "series that keeps 95 %", 20_000, 0.95, _blocks(by_block=False)
-
-
-def _tasks(generator: np.random.Generator, shift: float) -> dict[str, list[float]]:
-    return {f"t{k}": (k + shift + generator.standard_normal(10)).tolist() for k in range(4)}
-
-
-IQM_TRUTH = float(
-    np.sort((np.arange(4)[:, None] + np.random.default_rng(98).standard_normal((4, 1_000_000))).ravel())[
-        1_000_000:3_000_000
-    ].mean()
-)
-"""Interquartile mean of the pooled scores, of four million."""
-
-
-def _iqm(generator: np.random.Generator) -> bool:
-    found = stratified_bootstrap(_tasks(generator, 0.0), resamples=999, seed=int(generator.integers(2**31)))
-    return found.low <= IQM_TRUTH <= found.high
-
-
-def _improvement(generator: np.random.Generator) -> bool:
-    truth = 0.5 * (1.0 + math.erf(0.5 / 2.0))  # P(N(0.5, 2) > 0), the same in every task
-    x, y = _tasks(generator, 0.5), _tasks(generator, 0.0)
-    found = probability_of_improvement_interval(x, y, resamples=999, seed=int(generator.integers(2**31)))
-    assert 0.0 <= probability_of_improvement(x, y) <= 1.0  # noqa: S101
-    return found.low <= truth <= found.high
 
 
 def _blocks(*, by_block: bool) -> Callable[[np.random.Generator], bool]:
@@ -409,7 +376,7 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    cases = [*means(), *rates(), *looks(), *comparisons(), *verdicts()]
+    cases = [*means(), *rates(), *looks(), *ten_seeds(), *series(), *verdicts(), *few_seeds()]
     rows = count(cases, options.replications, options.seed)
     rows.to_parquet(ROWS, index=False)
     put("coverage", lines_of(rows))

@@ -19,6 +19,7 @@ from fpo_pilot.evidence.comparison import (
     StatisticName,
     as_tasks,
     check_bootstrap,
+    counts_of,
     draw_seeds,
     limits,
     normalise,
@@ -302,7 +303,8 @@ def _band(
     for g in range(len(places)):
         mean[g] = pooled_iqm([one[None, :, g] for one in scores.values()])[0]
         if not reason:
-            low[g], high[g] = limits(pooled_iqm([one[picks[t], g] for t, one in scores.items()]), confidence)
+            drawn = pooled_iqm([one[picks[t], g] for t, one in scores.items()])
+            low[g], high[g] = limits(drawn, counts_of(scores), confidence)
     return pd.DataFrame({"algorithm": name, axis: places, "score": mean, "low": low, "high": high, "note": reason})
 
 

@@ -101,6 +101,23 @@ def student_interval(values: Sequence[float] | Floats, confidence: float = 0.95)
     return mean, mean - half, mean + half
 
 
+def expanded_quantile(counts: Sequence[int], confidence: float = 0.95) -> float:
+    r"""Return the quantile that a bootstrap of a mean of strata's means needs in the place of the normal one.
+
+    :math:`c\,t_{1-\alpha/2,\,\nu}` with :math:`\nu = \sum_k (n_k - 1)` and
+    :math:`c^2 = \sum_k n_k^{-1} / \sum_k (n_k - 1) n_k^{-2}`: the variance of the estimate over that of its bootstrap, which takes
+    :math:`(n_k - 1)/n_k` of the unbiased variance in each stratum. For equal spread in each; :math:`c^2 = n/(n-1)` for equal
+    numbers (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 5.3, is for one stratum).
+
+    Args:
+        counts: values in each stratum :math:`n_k`, two or more.
+        confidence: of the two-sided interval.
+    """
+    sizes = np.asarray(counts, dtype=np.float64)
+    squared = float(np.sum(1.0 / sizes) / np.sum((sizes - 1.0) / sizes**2))
+    return math.sqrt(squared) * float(special.stdtrit(float(np.sum(sizes - 1.0)), 0.5 + confidence / 2.0))
+
+
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     r"""Return the exact two-sided interval of a rate after ``events`` of ``n`` independent trials.
 
@@ -194,7 +211,7 @@ def _bca(
     for start in range(0, resamples, size):
         stop = min(start + size, resamples)
         drawn[start:stop] = statistic(data[generator.integers(0, count, size=(stop - start, count))])
-    reach = math.sqrt(count / (count - 1)) * float(special.stdtrit(count - 1, 1.0 - alpha / 2))
+    reach = expanded_quantile([count], 1.0 - alpha)
     levels = np.array([-reach, reach])
     below = (np.sum(drawn < estimate) + 0.5 * np.sum(drawn == estimate)) / resamples
     bias = float(special.ndtri(np.clip(below, 1 / (resamples + 1), resamples / (resamples + 1))))

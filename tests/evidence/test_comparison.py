@@ -115,14 +115,12 @@ def test_missing_scores_are_refused(scores: object, message: str) -> None:
 
 @pytest.mark.parametrize(("statistic", "seeds", "tasks"), [("mean", 10, 5), ("mean", 3, 10), ("iqm", 10, 5)])
 def test_the_interval_covers_as_often_as_derived(statistic: str, seeds: int, tasks: int) -> None:
-    # The bootstrap draws from n values, whose spread about their own mean is √((n−1)/n) of the unbiased estimate, so
-    # the mean of normal scores is covered with probability 2·F(1.96·√((n−1)/n)) − 1, F of t with T·(n−1) degrees of
-    # freedom: 0.930 for 10 × 5 and 0.875 for 3 × 10. Over 300 repetitions three standard errors of a share c are
-    # 3·√(c(1−c)/300): 0.044 and 0.057. For the iqm the formula is an approximation (its bootstrap also jumps from
-    # value to value), good to 0.01 over 4,000 repetitions.
-    shrink = math.sqrt((seeds - 1) / seeds)
-    expected = 2.0 * stats.t.cdf(stats.norm.ppf(0.975) * shrink, tasks * (seeds - 1)) - 1.0
-    tolerance = 3.0 * math.sqrt(expected * (1.0 - expected) / REPLICATIONS) + (0.01 if statistic == "iqm" else 0.0)
+    # The bootstrap draws from n values, whose spread about their own mean is √((n−1)/n) of the unbiased estimate. A limit
+    # at q = √(n/(n−1))·t(0.975; T·(n−1)) of its spreads covers the mean of normal scores with probability
+    # 2·F(q·√((n−1)/n)) − 1 = 0.95, F of t with T·(n−1) degrees of freedom; q = 1.96 would cover 0.875 for 3 × 10. Over 300
+    # repetitions three standard errors are 3·√(0.95·0.05/300) = 0.038. For the iqm that is an approximation (its
+    # bootstrap also jumps from value to value), good to 0.01.
+    expected, tolerance = 0.95, 0.038 + (0.01 if statistic == "iqm" else 0.0)
     generator = np.random.default_rng(11)
     covered = 0
     for repetition in range(REPLICATIONS):
@@ -132,12 +130,19 @@ def test_the_interval_covers_as_often_as_derived(statistic: str, seeds: int, tas
     assert covered / REPLICATIONS == pytest.approx(expected, abs=tolerance)
 
 
+def test_where_samples_do_not_resolve_the_level_the_extremes_are_the_limits() -> None:
+    # Two seeds of one task: √2·t(0.975; 1) = 18 spreads, a level of 10⁻⁷² that 2,000 samples do not resolve.
+    found = stratified_bootstrap(np.array([[0.0], [1.0]]), "mean")
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
 def test_the_width_is_that_of_the_mean_of_tasks() -> None:
-    # Task a spreads, task b does not: the mean of T = 2 tasks has variance Var(a)/(n·T²), with the variance over n.
+    # Task a spreads, task b does not: the mean of T = 2 tasks has variance Var(a)/(n·T²), with the variance over n. The
+    # limits are √(100/99)·t(0.975; 198) = 1.0050·1.9720 = 1.982 of its roots away.
     spread = np.tile([1.0, -1.0], 50)
     found = stratified_bootstrap(np.stack([spread, np.full(100, 7.0)], axis=1), "mean", resamples=20_000)
     assert found.mean == pytest.approx(3.5)
-    assert found.high - found.low == pytest.approx(2 * 1.96 / math.sqrt(100) / 2, rel=0.03)  # 0.196
+    assert found.high - found.low == pytest.approx(2 * 1.982 / math.sqrt(100) / 2, rel=0.03)  # 0.198
 
 
 def test_seeds_are_drawn_within_their_task() -> None:
@@ -221,15 +226,16 @@ def test_who_does_not_win_loses(pair: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_the_interval_of_the_probability_spreads_as_known() -> None:
-    # X and Y from the same continuous distribution: Var(U/nm) = (n + m + 1) / (12nm), so ± 1.96·√(61/10800) = 0.147
-    # for 30 and 30, averaged over two tasks 0.104. Within 15 %: the estimated variance varies from sample to sample.
+    # X and Y from the same continuous distribution: Var(U/nm) = (n + m + 1) / (12nm), and t(0.975; 4·29) = 1.981, so
+    # ± 1.981·√(61/10800) = 0.149 for 30 and 30, averaged over two tasks 0.105. Within 15 %: the estimated
+    # variance varies from sample to sample.
     generator = np.random.default_rng(5)
     widths = []
     for repetition in range(20):
         x, y = generator.normal(size=(30, 2)), generator.normal(size=(30, 2))
         found = probability_of_improvement_interval(x, y, resamples=1_000, seed=repetition)
         widths.append((found.high - found.low) / 2)
-    assert np.mean(widths) == pytest.approx(1.96 * math.sqrt(61 / (12 * 900)) / math.sqrt(2), rel=0.15)
+    assert np.mean(widths) == pytest.approx(1.981 * math.sqrt(61 / (12 * 900)) / math.sqrt(2), rel=0.15)
 
 
 def test_a_clean_sweep_is_marked_and_one_seed_has_no_interval() -> None:
@@ -271,10 +277,11 @@ def test_a_profile_falls_from_one_to_zero_inside_its_band(scores: np.ndarray) ->
 
 
 def test_the_band_of_a_profile_is_binomial() -> None:
-    # One task, half of 100 seeds above: the share of a bootstrap sample is binomial(100, ½)/100.
+    # One task, half of 100 seeds above: the share of a bootstrap sample is binomial(100, ½)/100, and its limits are at
+    # ± √(100/99)·t(0.975; 99) = ± 1.0050·1.9842 = ± 1.9942 of a normal one.
     scores = np.repeat([0.0, 1.0], 50)[:, None]
     found = performance_profile(scores, [0.5], resamples=20_000)
-    low, high = stats.binom.ppf([0.025, 0.975], 100, 0.5) / 100
+    low, high = stats.binom.ppf(stats.norm.cdf([-1.9942, 1.9942]), 100, 0.5) / 100
     assert (found.low[0], found.high[0]) == (pytest.approx(low, abs=0.011), pytest.approx(high, abs=0.011))
 
 

@@ -14,6 +14,7 @@ from fpo_pilot.evidence.statistics import (
     clean_episodes_for_one_look,
     clopper_pearson,
     clopper_pearson_upper,
+    expanded_quantile,
     paired_difference,
     rule_of_three,
     student_interval,
@@ -31,6 +32,25 @@ def test_the_bootstrap_is_scipys_bca_at_the_level_that_few_values_need() -> None
     width = theirs.confidence_interval.high - theirs.confidence_interval.low
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02 * width)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02 * width)
+
+
+def test_a_bootstrap_reaches_as_far_as_the_values_of_its_strata_need() -> None:
+    # 10 seeds of 5 tasks: √(10/9)·t(0.975; 45) = 1.05409·2.01410. Strata of 2 and 4 values:
+    # c² = (1/2 + 1/4) / (1/4 + 3/16) = 12/7, t(0.975; 4) = 2.77645.
+    assert expanded_quantile([10] * 5) == pytest.approx(2.12305, abs=1e-5)
+    assert expanded_quantile([2, 4]) == pytest.approx(3.63522, abs=1e-5)
+    assert expanded_quantile([1_000_000]) == pytest.approx(1.95997, abs=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(3, 3, 3), (2, 5)])
+def test_the_widening_makes_up_for_what_the_bootstrap_lacks_of_the_variance(counts: tuple[int, ...]) -> None:
+    # Over many data sets of unit variance the bootstrap's variance of a mean of means is on average Σ(n−1)/n²/T², and
+    # what is asked for Σ1/n/T²: c² is their ratio. One data set's is worked out, not drawn: Σ s²/n with s² over n.
+    generator = np.random.default_rng(4)
+    drawn = np.mean([sum(generator.normal(size=n).var() / n for n in counts) for _ in range(20_000)])
+    needed = sum(1.0 / n for n in counts)
+    degrees = sum(n - 1 for n in counts)
+    assert expanded_quantile(counts) / stats.t.ppf(0.975, degrees) == pytest.approx(math.sqrt(needed / drawn), rel=0.01)
 
 
 # Returns of episodes: costs are negative, and their number of terms varies.
