@@ -171,7 +171,7 @@ def verdicts() -> Iterator[Case]:
             )
     for n in (2, 8, 20):
         text = "normal, difference at −margin"
-        yield f"{WRONG}lower end of the BCa bootstrap alone", text, n, 0.975, _below_bootstrap(n)
+        yield "lower end of the BCa bootstrap alone", text, n, 0.975, _below_bootstrap(n)
 
 
 DIFFERENCES: dict[str, tuple[Draw, float]] = {

@@ -17,7 +17,7 @@ class OffPolicyEstimate(BaseModel):
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    """Ends of the 95 % percentile bootstrap over episodes."""
+    """Ends of the 95 % bootstrap over episodes; of FQE widened to what other features say."""
     episodes: int = 0
     effective_sample_size: float | None = None
     """Of the weights at the end of the episodes; None for an estimator without weights."""

@@ -8,21 +8,25 @@ the features, since Q is linear in them. A cut stretch bootstraps; the end of an
 
 Features of z = (s, a, share of the horizon), each scaled by its spread: 1, z, all products, and random cosines (Rahimi and Recht
 2007), so that quadratic values are hit exactly; not where z is so long that of the products only the squares are taken. The interval is
-a percentile bootstrap over stretches: the sums that a fit needs are kept for each, so that a resample costs a solution of a small system
-and no pass over the data. An episode with gaps is several stretches, which are drawn apart: its interval is too narrow.
+a percentile bootstrap over stretches, with limits that reach as far as so few need: the sums that a fit needs are kept for each, so that a
+resample costs a solution of a small system and no pass over the data. It knows the luck of the log; what the features get wrong is told by
+how far other features are from these (:func:`values_by_other_features`), by which the interval is widened. An episode with gaps is several
+stretches, which are drawn apart: its interval is too narrow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy import special
 from torch import Tensor
 
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
 from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
+from fpo_pilot.evidence.statistics import expanded_quantile
 
 LEAST_EPISODES = 20
 RIDGE = 1e-6
@@ -103,6 +107,7 @@ def fit_q(
     horizon: int,
     cosines: int = COSINES,
     seed: int = 0,
+    apart: bool = True,
 ) -> FittedQ:
     """Fit Q of a policy behind its shield to a log.
 
@@ -115,9 +120,11 @@ def fit_q(
         horizon: steps of an episode, by which the share of the next step grows.
         cosines: random features.
         seed: of the random features.
+        apart: keep the sums of each stretch apart, as a bootstrap needs them; they take B·D² numbers.
     """
     flat = batch.kept.flatten().nonzero()[:, 0]
-    stretch = flat % batch.kept.shape[1]
+    count = batch.kept.shape[1] if apart else 1
+    stretch = flat % count
     obs, following = (t.flatten(0, 1)[flat] for t in (batch.obs, batch.next_obs))
     action, step = batch.action.flatten(0, 1)[flat], batch.step.flatten()[flat]
     z = _z(obs, action, step)
@@ -125,7 +132,7 @@ def fit_q(
     now = features(z)
     goes_on = discount * (~batch.ends.flatten()[flat]).double()
     ahead = _mean_features(features, following, next_actions(flat), step + 1.0 / horizon) * goes_on[:, None]
-    count, size = batch.kept.shape[1], now.shape[1]
+    size = now.shape[1]
     gram = torch.zeros(count, size, size, dtype=torch.float64)
     cross, worth = torch.zeros_like(gram), torch.zeros(count, size, dtype=torch.float64)
     reward = batch.reward.flatten()[flat].double()
@@ -139,6 +146,28 @@ def fit_q(
     return FittedQ(features, weights, gram, cross, worth, first, rounds)
 
 
+def values_by_other_features(
+    batch: LogBatch,
+    next_actions: NextActions,
+    first_actions: Tensor,
+    *,
+    discount: float = 1.0,
+    rounds: int,
+    horizon: int,
+    seed: int = 0,
+) -> tuple[float, ...]:
+    """Return what the policy is worth by features that might as well have been taken: fewer, more, and others drawn.
+
+    Quadratic ones alone are too stiff for most plants, and twice as many cosines looser than a small log bears. With four times as
+    many the interval was wider than it need be, and fewer bad policies were vetoed (docs/studies/offpolicy.py).
+    Arguments as of :func:`fit_q`, whose features are those of ``seed``.
+    """
+    others = ((0, seed), (COSINES, seed + 1), (COSINES, seed + 2), (2 * COSINES, seed), (2 * COSINES, seed + 1))
+    settings = {"discount": discount, "rounds": rounds, "horizon": horizon, "apart": False}
+    fits = [fit_q(batch, next_actions, first_actions, cosines=n, seed=s, **settings) for n, s in others]  # type: ignore[arg-type]
+    return tuple(float((fit.first @ fit.weights).mean()) for fit in fits)
+
+
 def fitted_q_estimate(
     fitted: FittedQ,
     batch: LogBatch,
@@ -147,8 +176,9 @@ def fitted_q_estimate(
     confidence: float = 0.95,
     seed: int = 0,
     possible: tuple[float, float] | None = None,
+    others: Sequence[float] = (),
 ) -> OffPolicyEstimate:
-    """Return the mean return of an episode under the policy, with a bootstrap over stretches.
+    """Return the mean return of an episode under the policy, with a bootstrap over stretches, widened to what other features say.
 
     Args:
         fitted: from :func:`fit_q`.
@@ -157,6 +187,7 @@ def fitted_q_estimate(
         confidence: of the interval.
         seed: of the bootstrap.
         possible: least and greatest return that the logged rewards allow; an interval that reaches beyond is not valid.
+        others: from :func:`values_by_other_features`; those that are not possible widen nothing, and are told.
     """
     if batch.distinct_episodes < LEAST_EPISODES:
         told = f"{batch.episodes} episodes, {batch.distinct_episodes} of them no copy of another"
@@ -176,10 +207,7 @@ def fitted_q_estimate(
         begun = picked[batch.starts[picked]]
         if len(begun):
             drawn.append(float((fitted.first[where[begun]] @ weights).mean()))
-    ends = torch.quantile(
-        torch.tensor(drawn, dtype=torch.float64), torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2]).double()
-    )
-    low, high = (float(end) for end in ends)
+    low, high = limits(drawn, count, confidence)
     if not math.isfinite(value) or not math.isfinite(low) or not math.isfinite(high):
         return off("FQE", "the regression does not settle on this log", batch.episodes)
     if possible is not None and (low < possible[0] or high > possible[1]):
@@ -187,7 +215,28 @@ def fitted_q_estimate(
             f"{low:.3g} to {high:.3g} lies beyond what the logged rewards allow, {possible[0]:.3g} to {possible[1]:.3g}"
         )
         return off("FQE", f"{told}: the policy goes where the log has nothing", batch.episodes)
-    return OffPolicyEstimate(method="FQE", valid=True, value=value, low=low, high=high, episodes=batch.episodes)
+    taken = [one for one in others if math.isfinite(one) and (possible is None or possible[0] <= one <= possible[1])]
+    warnings = (
+        f"{len(others) - len(taken)} of {len(others)} other fits do not settle: its interval may be too narrow",
+    )
+    return OffPolicyEstimate(
+        method="FQE",
+        valid=True,
+        value=value,
+        low=low - max(value - min((value, *taken)), 0.0),
+        high=high + max(max((value, *taken)) - value, 0.0),
+        episodes=batch.episodes,
+        warnings=warnings if len(taken) < len(others) else (),
+    )
+
+
+def limits(drawn: Sequence[float], count: int, confidence: float) -> tuple[float, float]:
+    """Return the percentile limits of a bootstrap of ``count`` episodes, as far out as so many need."""
+    if len(drawn) < 2 or count < 2:
+        return math.nan, math.nan
+    share = float(special.ndtr(expanded_quantile([count], confidence)))
+    ends = torch.quantile(torch.tensor(drawn, dtype=torch.float64), torch.tensor([1 - share, share]).double())
+    return float(ends[0]), float(ends[1])
 
 
 def _rounds(gram: Tensor, cross: Tensor, worth: Tensor, rounds: int) -> Tensor:

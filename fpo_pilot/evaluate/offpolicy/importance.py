@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
 from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
+from fpo_pilot.evaluate.offpolicy.fitted_q import limits
 
 LEAST_EFFECTIVE = 10.0
 """Fewer effective episodes than this say nothing."""
@@ -102,8 +103,7 @@ def _weighted(
     value = float(value_of(everyone))
     generator = torch.Generator().manual_seed(seed)
     picked = torch.randint(0, count, (resamples, count), generator=generator)
-    drawn = torch.stack([value_of(torch.bincount(row, minlength=count).double()) for row in picked])
-    low, high = (float(torch.quantile(drawn, share)) for share in (0.025, 0.975))
+    low, high = limits([float(value_of(torch.bincount(row, minlength=count).double())) for row in picked], count, 0.95)
     last = torch.softmax(log_weight[-1], dim=0)
     effective = float(1.0 / last.square().sum())
     if not math.isfinite(value) or effective < LEAST_EFFECTIVE:

@@ -10,7 +10,13 @@ from fpo_pilot.evaluate.offpolicy.atoms import share_on_a_limit
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
 from fpo_pilot.evaluate.offpolicy.density import LogDensity
 from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
-from fpo_pilot.evaluate.offpolicy.fitted_q import FittedQ, fit_q, fitted_q_estimate
+from fpo_pilot.evaluate.offpolicy.fitted_q import (
+    FittedQ,
+    NextActions,
+    fit_q,
+    fitted_q_estimate,
+    values_by_other_features,
+)
 from fpo_pilot.evaluate.offpolicy.importance import kernel_log_ratio, per_decision, weighted_doubly_robust
 from fpo_pilot.evaluate.offpolicy.log import BehindShield
 from fpo_pilot.evaluate.offpolicy.support import support
@@ -82,17 +88,12 @@ def estimate_all(
     on_limit = share_on_a_limit(behind.plant, batch, logged.proposal) if known else 0.0
     if on_limit > 0.0:
         unknown = f"{on_limit:.1%} of the logged proposals lie on a limit of range or rate: what was asked for there is not known"
-    fitted = fit_q(
-        batch,
-        behind.ahead(logged),
-        behind.at_start(logged, batch.starts),
-        rounds=horizon,
-        horizon=horizon,
-        seed=seed,
-    )
+    ahead, at_start = _asked_once(behind.ahead(logged)), behind.at_start(logged, batch.starts)
+    fitted = fit_q(batch, ahead, at_start, rounds=horizon, horizon=horizon, seed=seed)
+    others = values_by_other_features(batch, ahead, at_start, rounds=horizon, horizon=horizon, seed=seed)
     kept = batch.reward[batch.kept]
     possible = (horizon * min(0.0, float(kept.min())), horizon * max(0.0, float(kept.max())))
-    found = [fitted_q_estimate(fitted, batch, seed=seed, possible=possible)]
+    found = [fitted_q_estimate(fitted, batch, seed=seed, possible=possible, others=others)]
     q, v = _values(fitted, batch, logged, behind)
     ratio = None
     if batch.log_density is not None and log_density is not None:
@@ -128,6 +129,18 @@ def returns_of(batch: LogBatch) -> Tensor:
     """Return the return of each whole episode of the log."""
     whole = batch.starts & (batch.ends & batch.kept).any(dim=0)
     return torch.where(batch.kept, batch.reward.double(), 0.0).sum(dim=0)[whole]
+
+
+def _asked_once(actions: NextActions) -> NextActions:
+    """Remember the answer: every fit asks for the same rows, and a shield takes its time."""
+    answers: list[Tensor] = []
+
+    def once(rows: Tensor) -> Tensor:
+        if not answers:
+            answers.append(actions(rows))
+        return answers[0]
+
+    return once
 
 
 def _values(fitted: FittedQ, batch: LogBatch, logged: LoggedEpisodes, behind: BehindShield) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from scipy.linalg import solve_discrete_lyapunov
 
 from fpo_pilot.evaluate.offpolicy import LogBatch, fit_q, fitted_q_estimate
+from fpo_pilot.evaluate.offpolicy.fitted_q import limits, values_by_other_features
 
 GAMMA = 0.9
 A, B = np.array([[0.9, 0.2], [0.0, 0.8]]), np.array([[0.0], [0.5]])
@@ -167,3 +168,63 @@ def test_a_log_of_few_episodes_gives_no_estimate() -> None:
     estimate = fitted_q_estimate(fit_q(batch, following, first, rounds=5, horizon=5), batch)
     assert (estimate.valid, estimate.value) == (False, None)
     assert "19 episodes" in estimate.reason
+
+
+def test_the_interval_reaches_to_what_other_features_say_and_no_farther() -> None:
+    batch = quadratic_log(30, 10, noise=0.3)
+    following, first = linear_policy(batch)
+    fitted = fit_q(batch, following, first, discount=GAMMA, rounds=60, horizon=10**9, cosines=2)
+    plain = fitted_q_estimate(fitted, batch)
+    assert plain.value is not None
+    assert plain.low is not None
+    assert plain.high is not None
+    wide = fitted_q_estimate(fitted, batch, others=(plain.value - 2.0, plain.value + 0.5, plain.value + 1.0))
+    assert wide.value == plain.value
+    assert wide.low == pytest.approx(plain.low - 2.0)
+    assert wide.high == pytest.approx(plain.high + 1.0)
+    above = fitted_q_estimate(fitted, batch, others=(plain.value + 1.0,))
+    assert above.low == pytest.approx(plain.low)
+
+
+def test_a_fit_that_is_not_possible_widens_nothing_and_is_told() -> None:
+    batch = quadratic_log(30, 10, noise=0.3)
+    following, first = linear_policy(batch)
+    fitted = fit_q(batch, following, first, discount=GAMMA, rounds=60, horizon=10**9, cosines=2)
+    plain = fitted_q_estimate(fitted, batch)
+    found = fitted_q_estimate(fitted, batch, possible=(-1e3, 0.0), others=(1e9, np.nan, -np.inf))
+    assert (found.low, found.high) == (plain.low, plain.high)
+    assert found.warnings == ("3 of 3 other fits do not settle: its interval may be too narrow",)
+
+
+def test_where_all_features_hold_the_truth_they_agree() -> None:
+    """Of a linear plant quadratic features hold the value whole, and cosines beside them change nothing."""
+    batch = quadratic_log()
+    following, first = linear_policy(batch)
+    truth = float(value_of(batch.obs[0].numpy()).mean())
+    found = values_by_other_features(batch, following, first, discount=GAMMA, rounds=300, horizon=10**9)
+    assert len(found) == 5
+    assert found == pytest.approx([truth] * 5, rel=2e-3)
+
+
+def test_other_features_differ_where_the_value_is_not_quadratic() -> None:
+    """Reward |x| of a plant that stays: the quadratic fit alone is off, more cosines come nearer."""
+    random = np.random.default_rng(0)
+    batch = dataclasses.replace(quadratic_log(200, 1), ends=torch.ones(1, 200, dtype=torch.bool))
+    batch = dataclasses.replace(
+        batch, reward=batch.obs[..., 0].abs() ** 0.5 + 0.01 * torch.from_numpy(random.normal(size=(1, 200)))
+    )
+    zero = torch.zeros(200, 1, 1, dtype=torch.float64)
+    truth = float(batch.obs[0, :, 0].abs().sqrt().mean())
+    following = lambda rows: torch.zeros(len(rows), 1, 1, dtype=torch.float64)  # noqa: E731
+    found = values_by_other_features(batch, following, zero, rounds=1, horizon=10**9)
+    stiff, loose = found[0], found[3]
+    assert abs(loose - truth) < abs(stiff - truth)
+    assert max(found) - min(found) > 0.01
+
+
+def test_limits_of_few_episodes_reach_farther_than_percentiles() -> None:
+    drawn = np.random.default_rng(0).normal(size=20_000).tolist()
+    # √(10/9)·t(0.975; 9) = 1.0541·2.2622 = 2.3846 spreads; 1.96 in the limit of many
+    assert limits(drawn, 10, 0.95)[1] == pytest.approx(2.3846, abs=0.08)
+    assert limits(drawn, 100_000, 0.95)[1] == pytest.approx(1.96, abs=0.05)
+    assert np.isnan(limits([1.0], 10, 0.95)).all()
