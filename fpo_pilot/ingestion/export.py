@@ -21,8 +21,12 @@ from fpo_pilot.specs.units import convert_point, parse_unit
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.object_]
 _OFFSET = r"\d[T ].*\d *(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 """At the end of an ISO 8601 time, behind its hours."""
+
+_NO_BATCH = ("", "nan", "nat", "null", "none", "<na>")
+"""What an empty cell is written as."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Export:
         time: ``[n]`` nanoseconds since 1970, UTC, rising.
         values: of each signal ``[n]``; NaN where there is no reading.
         bad: of each signal ``[n]``, a reading of bad quality.
-        batch: ``[n]`` which part of the file a sample belongs to, counted from 0; all 0 without an episode column.
+        batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
     """
 
@@ -42,7 +46,7 @@ class Export:
     time: npt.NDArray[np.int64]
     values: dict[str, Floats]
     bad: dict[str, Flags]
-    batch: npt.NDArray[np.int64]
+    batch: Labels
     log_density: Floats | None
 
 
@@ -60,10 +64,7 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
         values[name] = _converted(numbers, entry, plant.signals[name].unit)
         bad[name] = _bad(frame, entry, wanted)
-    batch = np.zeros(len(time), np.int64)
-    if wanted.episodes.column is not None:
-        column = frame[wanted.episodes.column].astype(str).to_numpy()
-        batch = np.concatenate(([0], np.cumsum(column[1:] != column[:-1]))).astype(np.int64)
+    batch = _batches(frame, wanted, row)
     density = (
         None if wanted.log_density is None else _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
     )
@@ -187,8 +188,28 @@ def _converted(numbers: Floats, entry: SignalColumn, unit: str) -> Floats:
     return zero + (one - zero) * numbers
 
 
+def _batches(frame: pd.DataFrame, wanted: IngestionMap, row: _Rows) -> Labels:
+    name = wanted.episodes.column
+    if name is None:
+        return np.full(len(frame), "", dtype=object)
+    texts = _texts(frame[name])
+    empty = np.flatnonzero((frame[name].isna() | texts.str.casefold().isin(_NO_BATCH)).to_numpy(np.bool_))
+    if len(empty):
+        fix = "Write the batch into every row, also between its changes; rows of none get a value of their own, or are left out."
+        expected = f"the batch of the row ({len(empty)} such rows): where it is not told, rows would go lost. {fix}"
+        raise row.error(int(empty[0]), name, "nothing", expected)
+    return np.asarray(texts.to_numpy(), dtype=object)
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Return values as they would stand in a text file: 192 is 192 also where a column of whole numbers has become one of floats."""
+    if pd.api.types.is_float_dtype(column) and (column.isna() | ((column % 1 == 0) & (column.abs() < 2**53))).all():
+        column = column.astype("Int64")
+    return column.astype(str).str.strip()
+
+
 def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap) -> Flags:
     if entry.quality is None:
         return np.zeros(len(frame), np.bool_)
-    codes = frame[entry.quality].astype(str).str.strip()
+    codes = _texts(frame[entry.quality])
     return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)

@@ -41,12 +41,12 @@ class Resampling(Spec):
 
 
 class Episodes(Spec):
-    """Where an episode ends, besides a gap, a trip and the declared end of the task."""
+    """Where an episode ends, besides a gap, a trip and the declared end of the task. It does not end where a file does."""
 
     column: str | None = None
-    """Changes where another batch, shift or day begins."""
+    """Changes where another batch, shift or day begins; told in every row."""
     steps: Annotated[int, Field(ge=2)] | None = None
-    """Longest episode; the horizon of the plant if left out."""
+    """Longest episode, up to the horizon of the plant, which it is if left out. What is cut earlier is no whole episode."""
     at_least: Annotated[int, Field(ge=2)] = 2
     """Shorter ones are dropped, and counted."""
 

@@ -22,6 +22,10 @@ def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Findi
         )
     yield from _reading(wanted)
     yield from _signals(wanted, plant)
+    steps, horizon = wanted.episodes.steps, plant.timing.horizon
+    if steps is not None and steps > horizon:
+        expected = f"{horizon} or fewer, the horizon in plant.yaml: no policy of the plant knows a later step"
+        yield Finding(("episodes", "steps"), steps, expected, "Leave `steps` out, or write fewer.")
     columns = [entry.column for entry in wanted.signals.values()]
     yield from duplicate_findings([*columns, wanted.time.column], ("signals",), None)
     if wanted.behavior_density == "fitted":

@@ -128,7 +128,7 @@ def test_an_episode_that_goes_on_from_another_begins_where_something_is_known(fr
     steps = found.columns["step"].tolist()
     assert steps == [*range(17), *range(20), *range(14)]
     ends = [reason for reason in found.columns["end_reason"] if reason]
-    assert ends == ["gap", "horizon", "gap"]  # the first has its end in the hole
+    assert ends == ["gap", "cut", "gap"]  # the first has its end in the hole
 
 
 def test_a_trip_right_after_a_hole_is_not_lost(frame, write) -> None:
@@ -173,8 +173,49 @@ def test_files_are_put_in_order_and_may_not_overlap(frame, write) -> None:
         take(late, early)
     early = write(frame.iloc[:30], name="a.csv")
     found = take(late, early)
-    assert found.episodes == 2
     assert np.all(np.diff(found.columns["t"].astype(np.int64)) > 0)
+
+
+BATCH = MAP + "episodes: {column: バッチ}\n"
+
+
+@pytest.mark.parametrize("text", [MAP, BATCH], ids=["no column", "one batch"])
+def test_an_episode_that_crosses_two_files_is_the_one_of_a_single_file(frame, write, text) -> None:
+    frame["バッチ"] = "B7"
+    whole = take(write(frame, text))
+    parts = [write(frame.iloc[30:], text, name="b.csv"), write(frame.iloc[:30], text, name="a.csv")]
+    found = take(*parts)
+    assert (found.episodes, found.rows, found.gaps) == (1, 60, ())
+    assert found.columns["step"].tolist() == list(range(60))
+    assert found.file.tolist() == [1] * 30 + [0] * 30
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(np.asarray(found.columns[name]), np.asarray(column), err_msg=name)
+
+
+def test_a_gap_between_two_files_is_a_hole_in_a_batch_and_another_batch_begins_anew(frame, write) -> None:
+    frame["バッチ"] = "B7"
+    late = frame.iloc[34:].copy()
+    found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
+    assert found.episodes == 1
+    assert [(gap.file, gap.seconds) for gap in found.gaps] == [(0, 130.0)]
+    assert found.columns["step"].tolist() == [*range(32), *range(34, 60)]  # held for three periods, 30 to 32
+    late["バッチ"] = "B8"
+    found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
+    assert found.columns["step"].tolist() == [*range(29), *range(26)]
+
+
+def test_an_episode_that_the_map_cuts_has_not_reached_the_horizon(frame, write) -> None:
+    """Whoever asks for the return of the task takes an episode that reached its horizon for a whole one."""
+    cut = take(write(frame, MAP + "episodes: {steps: 20}\n")).columns["end_reason"]
+    assert [reason for reason in cut if reason] == ["cut", "cut", "cut"]
+    whole = take(write(frame, MAP + "episodes: {steps: 60}\n")).columns["end_reason"]
+    assert [reason for reason in whole if reason] == ["horizon"]
+
+
+def test_single_samples_between_gaps_are_counted_as_dropped(frame, write) -> None:
+    lonely = frame.drop(index=[*range(20, 30), *range(31, 40), *range(41, 50)])
+    found = take(write(lonely))
+    assert (found.rows, found.dropped_episodes, found.dropped_rows) == (19 + 10, 2, 2)
 
 
 def test_nothing_long_enough_is_refused(frame, write) -> None:

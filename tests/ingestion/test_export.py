@@ -174,7 +174,32 @@ def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_pa
         read((other, mapped))
 
 
-def test_a_batch_column_counts_changes(frame, write) -> None:
+def test_a_batch_column_is_read_as_text(frame, write) -> None:
     frame["バッチ"] = ["A"] * 10 + ["B"] * (len(frame) - 10)
     export = read(write(frame, MAP + "episodes: {column: バッチ}\n"))
-    assert export.batch.tolist() == [0] * 10 + [1] * (len(frame) - 10)
+    assert export.batch.tolist() == ["A"] * 10 + ["B"] * (len(frame) - 10)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "numbers"])
+def test_a_row_without_its_batch_is_refused(frame, write, tmp_path, kind) -> None:
+    frame["バッチ"] = ["A"] * len(frame)
+    path, mapped = write(frame.assign(バッチ=["A", *[""] * 9, *["B"] * 51]), MAP + "episodes: {column: バッチ}\n")
+    if kind == "parquet":
+        frame.loc[1:9, "バッチ"] = None
+    if kind == "numbers":
+        frame["バッチ"] = [7.0, *[float("nan")] * 9, *[8.0] * 51]
+    if kind != "csv":
+        path = tmp_path / "export.parquet"
+        frame.to_parquet(path, index=False)
+    number = 3 if kind == "csv" else 2
+    with pytest.raises(
+        LogError, match=rf"row {number}, column バッチ: found nothing, expected the batch .*9 such rows"
+    ):
+        read((path, mapped))
+
+
+def test_a_batch_is_the_same_in_text_and_in_numbers(frame, write, tmp_path) -> None:
+    frame["バッチ"] = 7.0
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    path, mapped = write(frame.assign(バッチ=7), MAP + "episodes: {column: バッチ}\n")
+    assert read((tmp_path / "export.parquet", mapped)).batch[0] == read((path, mapped)).batch[0] == "7"

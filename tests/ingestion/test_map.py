@@ -26,6 +26,7 @@ SPEC = load_plant_spec(PLANT)
         ("good: [正常]", "behavior_density: known", r"log_density: found nothing, expected `log_density:`"),
         ("good: [正常]", "behavior_density: fitted", r"behavior_density: found 'fitted', expected none or known: .*FQE needs no density"),
         ("column: 濃度設定値", "column: 反応器温度", r"each name once"),
+        ("good: [正常]", "good: [正常]\nepisodes: {steps: 61}", r"episodes.steps: found 61, expected 60 or fewer, the horizon"),
         ("good: [正常]", "resampling: {max_gap: 2 K}", r"resampling.max_gap"),
     ],
 )  # fmt: skip
