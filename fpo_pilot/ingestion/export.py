@@ -63,7 +63,7 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     for name, entry in wanted.signals.items():
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
         values[name] = _converted(numbers, entry, plant.signals[name].unit)
-        bad[name] = _bad(frame, entry, wanted)
+        bad[name] = _bad(frame, entry, wanted, row)
     batch = _batches(frame, wanted, row)
     density = (
         None if wanted.log_density is None else _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
@@ -208,8 +208,23 @@ def _texts(column: pd.Series) -> pd.Series:
     return column.astype(str).str.strip()
 
 
-def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap) -> Flags:
+def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap, row: _Rows) -> Flags:
     if entry.quality is None:
         return np.zeros(len(frame), np.bool_)
     codes = _texts(frame[entry.quality])
-    return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
+    both = [code for code in ("0", "192") if code in wanted.good and (codes == code).any()]
+    if len(both) > 1:
+        index = int(np.flatnonzero((codes != codes.iloc[0]).to_numpy())[0])
+        expected = "only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC UA"
+        raise row.error(
+            index, entry.quality, "0 and 192 in one column, both good", f"{expected}. Name the one of yours."
+        )
+    bad = np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
+    if bad.all():
+        counts = codes.value_counts()
+        told = ", ".join(f"{code!r} ({count} times)" for code, count in counts.head(5).items())
+        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+        good = ", ".join(map(repr, wanted.good))
+        fix = "Correct `good:` in the map, or leave the file out: no reading of the signal can be used."
+        raise row.error(0, entry.quality, f"{told}{more}", f"{good} somewhere, as `good:` says. {fix}")
+    return bad

@@ -66,8 +66,8 @@ class IngestionMap(Spec):
     """Lines after it that are no data, such as one of units."""
     time: TimeColumn
     signals: dict[Name, SignalColumn]
-    good: tuple[str, ...] = ("0", "192", "GOOD", "Good", "good")
-    """Quality codes of a reading that can be used; every other one is bad. 192 is OPC's."""
+    good: tuple[str, ...] = ()
+    """Quality codes of a reading that can be used; every other one is bad. Without a default: 0 is good in OPC UA and bad in OPC DA."""
     missing: tuple[str, ...] = ("", "NaN", "nan", "NULL", "Bad", "BAD", "----")
     """Texts that stand for no reading."""
     resampling: Resampling = Resampling()

@@ -21,6 +21,7 @@ def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Findi
             ("plant",), wanted.plant, f"{plant.plant.id}, the id in plant.yaml", "Name the plant of this map."
         )
     yield from _reading(wanted)
+    yield from _quality(wanted)
     yield from _signals(wanted, plant)
     steps, horizon = wanted.episodes.steps, plant.timing.horizon
     if steps is not None and steps > horizon:
@@ -55,6 +56,17 @@ def _reading(wanted: IngestionMap) -> Iterator[Finding]:
         zones = tuple(sorted(available_timezones()))
         fix = did_you_mean(wanted.time.zone, zones, "Write, for example, Asia/Tokyo or UTC.")
         yield Finding(("time", "zone"), wanted.time.zone, "a time zone", fix)
+
+
+def _quality(wanted: IngestionMap) -> Iterator[Finding]:
+    judged = [name for name, entry in wanted.signals.items() if entry.quality is not None]
+    if judged and not wanted.good:
+        expected = f"the codes of a reading that can be used, since {', '.join(judged)} has a quality column"
+        fix = (
+            'Write `good: ["192"]` for OPC DA, where 0 is bad, `good: ["0"]` for OPC UA, where 0 is good, or the words of '
+            "your historian, such as `good: [Good]`."
+        )
+        yield Finding(("good",), NOTHING, expected, fix)
 
 
 def _signals(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:

@@ -203,3 +203,30 @@ def test_a_batch_is_the_same_in_text_and_in_numbers(frame, write, tmp_path) -> N
     frame.to_parquet(tmp_path / "export.parquet", index=False)
     path, mapped = write(frame.assign(バッチ=7), MAP + "episodes: {column: バッチ}\n")
     assert read((tmp_path / "export.parquet", mapped)).batch[0] == read((path, mapped)).batch[0] == "7"
+
+
+@pytest.mark.parametrize(("good", "bad_row"), [("192", 10), ("0", 0)])
+def test_zero_is_good_or_bad_as_the_map_says_and_never_both_with_192(frame, write, good, bad_row) -> None:
+    frame["反応器温度_状態"] = ["192"] * 10 + ["0"] * (len(frame) - 10)
+    export = read(write(frame, MAP.replace("正常", f'"{good}"')))
+    assert export.bad["T"][[bad_row]].tolist() == [True]
+    assert export.bad["T"].sum() in (10, len(frame) - 10)
+    with pytest.raises(
+        LogError, match=r"row 12, column 反応器温度_状態: found 0 and 192 in one column, both good, expected"
+    ):
+        read(write(frame, MAP.replace("正常", '"0", "192"')))
+
+
+def test_whole_numbers_are_codes_also_where_one_is_missing(frame, write, tmp_path) -> None:
+    _, mapped = write(frame, MAP.replace("正常", '"192"'))
+    frame["反応器温度_状態"] = [192.0] * 5 + [float("nan")] + [192.0] * (len(frame) - 6)
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    assert np.flatnonzero(read((tmp_path / "export.parquet", mapped)).bad["T"]).tolist() == [5]
+
+
+def test_a_file_of_which_no_reading_is_good_is_refused_with_its_codes(frame, write) -> None:
+    frame["反応器温度_状態"] = ["GOOD"] * (len(frame) - 1) + ["Bad"]
+    with pytest.raises(
+        LogError, match=r"column 反応器温度_状態: found 'GOOD' \(60 times\), 'Bad' \(1 times\), expected '正常'"
+    ):
+        read(write(frame))

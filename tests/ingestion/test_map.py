@@ -23,11 +23,12 @@ SPEC = load_plant_spec(PLANT)
         ("encoding: cp932", "encoding: shift-jisx", r"encoding: .*cp932 for Shift-JIS"),
         ("plant: cstr", "plant: reactor", r"plant: found 'reactor', expected cstr"),
         ("good: [正常]", "good: [正常]\ndelimiter: ';'\ndecimal: ';'", r"decimal"),
-        ("good: [正常]", "behavior_density: known", r"log_density: found nothing, expected `log_density:`"),
-        ("good: [正常]", "behavior_density: fitted", r"behavior_density: found 'fitted', expected none or known: .*FQE needs no density"),
+        ("good: [正常]", "", r'good: found nothing, expected the codes .*T has a quality column.*"192".* for OPC DA, where 0 is bad'),
+        ("good: [正常]", "good: [正常]\nbehavior_density: known", r"log_density: found nothing, expected `log_density:`"),
+        ("good: [正常]", "good: [正常]\nbehavior_density: fitted", r"behavior_density: found 'fitted', expected none or known"),
         ("column: 濃度設定値", "column: 反応器温度", r"each name once"),
         ("good: [正常]", "good: [正常]\nepisodes: {steps: 61}", r"episodes.steps: found 61, expected 60 or fewer, the horizon"),
-        ("good: [正常]", "resampling: {max_gap: 2 K}", r"resampling.max_gap"),
+        ("good: [正常]", "good: [正常]\nresampling: {max_gap: 2 K}", r"resampling.max_gap"),
     ],
 )  # fmt: skip
 def test_a_fault_of_a_map_says_where_and_what(tmp_path, old, new, message) -> None:
