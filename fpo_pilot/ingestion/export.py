@@ -163,16 +163,21 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
             raise row.error(int(endless[0]), name, f"{values[endless[0]]:g}", fix)
         return values
     text = column.astype(str).str.strip()
-    empty = text.isin(wanted.missing).to_numpy()
-    plain = text.str.replace(",", ".", regex=False) if wanted.decimal == "," else text
+    empty = (column.isna() | text.isin(wanted.missing)).to_numpy(np.bool_)
+    comma = wanted.decimal == ","
+    dotted = np.flatnonzero(comma & ~empty & text.str.contains(".", regex=False).to_numpy(np.bool_))
+    if len(dotted):
+        expected = f"a number without a dot, since `decimal:` is a comma ({len(dotted)} such rows)"
+        fix = "A dot that parts thousands: export without them, 299.000 could be either. One that is a decimal sign: correct `decimal:`."
+        raise row.error(int(dotted[0]), name, repr(text.iloc[dotted[0]]), f"{expected}. {fix}")
+    plain = text.str.replace(",", ".", regex=False) if comma else text
     numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
     wrong = np.flatnonzero((np.isnan(numbers) | np.isinf(numbers)) & ~empty)
     if len(wrong):
         found = text.iloc[wrong[0]]
-        other = "," if wanted.decimal == "." else "."
         fix = (
-            f"Write `decimal: '{other}'` in the map if that is a decimal sign."
-            if found.replace(other, "", 1).replace("-", "", 1).isdigit()
+            "Write `decimal: ','` in the map if that is a decimal sign; export without it if it parts thousands."
+            if not comma and found.replace(",", "", 1).replace("-", "", 1).isdigit()
             else "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
         )
         raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")
@@ -193,7 +198,7 @@ def _batches(frame: pd.DataFrame, wanted: IngestionMap, row: _Rows) -> Labels:
     if name is None:
         return np.full(len(frame), "", dtype=object)
     texts = _texts(frame[name])
-    empty = np.flatnonzero((frame[name].isna() | texts.str.casefold().isin(_NO_BATCH)).to_numpy(np.bool_))
+    empty = np.flatnonzero(texts.str.casefold().isin(_NO_BATCH).to_numpy(np.bool_))
     if len(empty):
         fix = "Write the batch into every row, also between its changes; rows of none get a value of their own, or are left out."
         expected = f"the batch of the row ({len(empty)} such rows): where it is not told, rows would go lost. {fix}"
@@ -202,10 +207,10 @@ def _batches(frame: pd.DataFrame, wanted: IngestionMap, row: _Rows) -> Labels:
 
 
 def _texts(column: pd.Series) -> pd.Series:
-    """Return values as they would stand in a text file: 192 is 192 also where a column of whole numbers has become one of floats."""
+    """Return values as they would stand in a CSV file: 192 is 192 also where a column of whole numbers has become one of floats."""
     if pd.api.types.is_float_dtype(column) and (column.isna() | ((column % 1 == 0) & (column.abs() < 2**53))).all():
         column = column.astype("Int64")
-    return column.astype(str).str.strip()
+    return column.astype(str).str.strip().where(column.notna(), "")
 
 
 def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap, row: _Rows) -> Flags:

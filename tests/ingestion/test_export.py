@@ -56,6 +56,18 @@ def test_a_decimal_comma_is_read_where_it_is_declared_and_named_where_it_is_not(
     assert export.values["Tc"][0] == pytest.approx(float(frame["ジャケット温度"][0]) + 273.15)
 
 
+def test_with_a_decimal_comma_a_dot_is_refused_since_it_may_part_thousands(frame, write) -> None:
+    """299.000 is 299 000 mK in a German export, and was read as 0.299 K."""
+    few = frame.head(3).map(lambda text: text.replace(".", ","))
+    few.loc[1, "ジャケット温度"] = "299.000"
+    path, mapped = write(few)
+    path.write_text(few.to_csv(index=False, sep=";"), "cp932")
+    with pytest.raises(
+        LogError, match=r"row 3, column ジャケット温度: found '299.000', expected a number without a dot.*thousands"
+    ):
+        read((path, write_map(mapped, "delimiter: ;\ndecimal: ','\n")))
+
+
 def write_map(mapped, more: str):
     mapped.write_text(MAP + more, encoding="utf-8")
     return mapped
@@ -99,6 +111,19 @@ def test_another_encoding_a_missing_column_and_a_doubled_one_are_refused(frame, 
         read((path.with_name("nothing.csv"), mapped))
     path, mapped = write(frame.head(0))
     with pytest.raises(LogError, match="a header and no rows"):
+        read((path, mapped))
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 3), (5, 8)])
+def test_a_row_that_a_quote_spreads_over_several_lines_is_refused(frame, write, first, last) -> None:
+    """The comment of an operator swallowed the rows behind it, and they were held as if nothing had been sampled."""
+    frame["備考"] = ""
+    path, mapped = write(frame, MAP + "skip_after: 1\n")
+    lines = path.read_text("cp932").splitlines()
+    lines[first] += '"valve sticks'
+    lines[last] += 'ok again"'
+    path.write_text("\n".join(lines), "cp932")
+    with pytest.raises(LogError, match=rf"row {first + 1}: found a row that goes on to line {last + 1}, .*not closed"):
         read((path, mapped))
 
 
@@ -230,3 +255,10 @@ def test_a_file_of_which_no_reading_is_good_is_refused_with_its_codes(frame, wri
         LogError, match=r"column 反応器温度_状態: found 'GOOD' \(60 times\), 'Bad' \(1 times\), expected '正常'"
     ):
         read(write(frame))
+
+
+def test_an_empty_cell_among_texts_of_a_parquet_file_is_no_reading(frame, write, tmp_path) -> None:
+    _, mapped = write(frame)
+    frame.loc[3, "反応器温度"] = None
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    assert np.flatnonzero(np.isnan(read((tmp_path / "export.parquet", mapped)).values["T"])).tolist() == [3]
