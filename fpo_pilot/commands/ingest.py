@@ -35,12 +35,7 @@ def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: P
     exports = [read_export(path, wanted, spec) for path in files]
     declared = DeclaredPlant(spec, safety)
     found = ingest(exports, wanted, declared)
-    limits = {
-        name: (safety.actions[name].low, safety.actions[name].high) if safety else signal.range
-        for name, signal in spec.signals.items()
-        if signal.role == "action"
-    }
-    report = quality_report(found, declared, tuple(files), limits, wanted.behavior_density)
+    report = quality_report(found, declared, tuple(files), declared.action_limits, wanted.behavior_density)
     command = shlex.join(["fpo-pilot", "ingest", *map(str, files), "--plant", plant_name, "--map", str(map_file)])
     manifest = Manifest.collect(
         run_id=folder.name,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion.declared import DeclaredPlant
+from fpo_pilot.ingestion.density import with_normalised_density
 from fpo_pilot.ingestion.export import Export
 from fpo_pilot.ingestion.grid import BAD, Gap, Piece, pieces
 from fpo_pilot.ingestion.timeline import joined
@@ -59,7 +61,7 @@ class _Window:
     """Those that are logged, counted from ``first``."""
 
 
-def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) -> Ingested:
+def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPlant) -> Ingested:
     """Put exports together to a step log: a row holds what was read at the beginning of a step, what was applied during it, and its worth.
 
     Args:
@@ -74,7 +76,7 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) 
     settings = wanted.resampling
     most = wanted.episodes.steps or spec.timing.horizon
     parts, gaps = pieces(
-        joined(exports),
+        with_normalised_density(joined(exports), wanted, declared),
         spec,
         method=settings.method,
         max_gap=settings.max_gap,

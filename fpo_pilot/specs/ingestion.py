@@ -76,3 +76,6 @@ class IngestionMap(Spec):
     """Whether the log says how likely its actions were; that of a PID loop or a person is not known. ``fitted`` is refused."""
     log_density: str | None = None
     """Column with the natural logarithm of that density; with ``behavior_density: known``."""
+    density_of: Literal["normalised", "engineering"] | None = None
+    """Of which actions that density is: of those in −1 … 1 over the limits of each, as policies propose them, or of those in the units of
+    their columns. The log has that of the normalised ones."""

@@ -29,16 +29,32 @@ def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Findi
         yield Finding(("episodes", "steps"), steps, expected, "Leave `steps` out, or write fewer.")
     columns = [entry.column for entry in wanted.signals.values()]
     yield from duplicate_findings([*columns, wanted.time.column], ("signals",), None)
+    yield from _density(wanted)
+
+
+def _density(wanted: IngestionMap) -> Iterator[Finding]:
     if wanted.behavior_density == "fitted":
         expected = (
             "none or known: what a fit leaves over is not the chance that the weights of importance sampling ask for"
         )
         fix = "Write `none`, FQE needs no density; or log that of the moves that were made, and write `known`: docs/history.md."
         yield Finding(("behavior_density",), "fitted", expected, fix)
-    elif (wanted.behavior_density == "known") != (wanted.log_density is not None):
+        return
+    known = wanted.behavior_density == "known"
+    if known != (wanted.log_density is not None):
         found = NOTHING if wanted.log_density is None else wanted.log_density
         expected = "`log_density:` exactly where `behavior_density: known`"
         yield Finding(("log_density",), found, expected, "Add the column, or say `behavior_density: none`.")
+    if known != (wanted.density_of is not None):
+        found = NOTHING if wanted.density_of is None else wanted.density_of
+        expected = "`density_of:` exactly where `behavior_density: known`"
+        fix = (
+            "Write `density_of: normalised` if each action was mapped to −1 … 1 over its limits before its density was taken, "
+            "`density_of: engineering` if it is that of the action in the unit of its column."
+            if known
+            else "Leave it out, or say `behavior_density: known`."
+        )
+        yield Finding(("density_of",), found, expected, fix)
 
 
 def _reading(wanted: IngestionMap) -> Iterator[Finding]:

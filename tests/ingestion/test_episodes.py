@@ -247,3 +247,22 @@ def test_the_report_names_what_is_worth_a_look_in_both_languages(frame, write) -
     assert "importance sampling is off" in markdown(report, "en")
     assert "重点サンプリング" in markdown(report, "ja")
     assert markdown(report, "en").count("|") == markdown(report, "ja").count("|")
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"), [("degC", 1.0), ("degF", 1.8), ("mK", 1000.0)], ids=["same size", "smaller", "much smaller"]
+)
+def test_a_density_in_engineering_units_becomes_that_of_normalised_actions(frame, write, unit, scale) -> None:
+    """Uniform over the limits 295 to 302 K: the density is 1/7 per K, 1/12.6 per °F, 1/7000 per mK, and 1/2 per normalised unit."""
+    assert DECLARED.action_limits == {"Tc": (295.0, 302.0)}
+    kelvin = np.array([float(value) for value in frame["ジャケット温度"]]) + 273.15
+    frame["ジャケット温度"] = {"degC": kelvin - 273.15, "degF": kelvin * 1.8 - 459.67, "mK": kelvin * 1000.0}[unit]
+    frame["密度"] = -np.log(7.0 * scale)
+    text = (
+        MAP.replace("ジャケット温度, unit: degC", f"ジャケット温度, unit: {unit}")
+        + "behavior_density: known\nlog_density: 密度\n"
+    )
+    of_engineering = take(write(frame, text + "density_of: engineering\n")).columns["log_density"]
+    np.testing.assert_allclose(of_engineering, np.log(0.5), rtol=1e-12)
+    as_it_is = take(write(frame, text + "density_of: normalised\n")).columns["log_density"]
+    np.testing.assert_allclose(as_it_is, -np.log(7.0 * scale), rtol=1e-12)

@@ -25,6 +25,8 @@ SPEC = load_plant_spec(PLANT)
         ("good: [正常]", "good: [正常]\ndelimiter: ';'\ndecimal: ';'", r"decimal"),
         ("good: [正常]", "", r'good: found nothing, expected the codes .*T has a quality column.*"192".* for OPC DA, where 0 is bad'),
         ("good: [正常]", "good: [正常]\nbehavior_density: known", r"log_density: found nothing, expected `log_density:`"),
+        ("good: [正常]", "good: [正常]\nbehavior_density: known\nlog_density: d", r"density_of: found nothing, .*density_of: normalised"),
+        ("good: [正常]", "good: [正常]\ndensity_of: normalised", r"density_of: found 'normalised', .*Leave it out"),
         ("good: [正常]", "good: [正常]\nbehavior_density: fitted", r"behavior_density: found 'fitted', expected none or known"),
         ("column: 濃度設定値", "column: 反応器温度", r"each name once"),
         ("good: [正常]", "good: [正常]\nepisodes: {steps: 61}", r"episodes.steps: found 61, expected 60 or fewer, the horizon"),
