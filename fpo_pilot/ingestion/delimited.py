@@ -70,6 +70,11 @@ def read_delimited(path: Path, wanted: IngestionMap) -> Delimited:
     reader = _Lines(csv.reader(lines, delimiter=wanted.delimiter, skipinitialspace=True), wanted.skip_before, path)
     try:
         names = [name.strip() for name in next(reader, [])]
+        if not any(names):
+            raise LogError(
+                f"{path}: found no column names in line {wanted.skip_before + 1}, expected a header there. Export again if the file is "
+                "empty, or correct `skip_before` in the map."
+            )
         while names and not names[-1]:  # a delimiter at the end of the line
             names.pop()
         require_columns(names, wanted, path)
@@ -121,9 +126,10 @@ class _Lines(Iterator[list[str]]):
 def _text(path: Path, wanted: IngestionMap) -> str:
     try:
         return path.read_bytes().decode(wanted.encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as problem:
+    except UnicodeError as problem:
+        at = f" (at byte {problem.start})" if isinstance(problem, UnicodeDecodeError) else ""
         raise LogError(
-            f"{path}: found bytes that are no {wanted.encoding} (at byte {problem.start}), expected text in the encoding of the map. "
+            f"{path}: found bytes that are no {wanted.encoding}{at}, expected text in the encoding of the map. "
             "Write `encoding: cp932` for Shift-JIS, or utf-8-sig for UTF-8 with a mark."
         ) from problem
     except OSError as problem:

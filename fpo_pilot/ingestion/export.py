@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.ingestion.delimited import read_delimited, require_columns
-from fpo_pilot.logs.tables import read_parquet
+from fpo_pilot.ingestion.delimited import needed_columns, read_delimited, require_columns
+from fpo_pilot.logs.tables import read_names, read_parquet
 from fpo_pilot.specs.ingestion import IngestionMap, SignalColumn
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.units import convert_point, parse_unit
@@ -25,6 +25,8 @@ Labels = npt.NDArray[np.object_]
 _OFFSET = r"\d[T ].*\d *(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 """At the end of an ISO 8601 time, behind its hours."""
 
+_YEARS = (pd.Timestamp.min.year + 1, pd.Timestamp.max.year - 1)
+"""Whole years of which nanoseconds can be counted in 64 bits."""
 _NO_BATCH = ("", "nan", "nat", "null", "none", "<na>")
 """What an empty cell is written as."""
 
@@ -62,12 +64,13 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     values, bad = {}, {}
     for name, entry in wanted.signals.items():
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
-        values[name] = _converted(numbers, entry, plant.signals[name].unit)
+        values[name] = _converted(numbers, entry, plant.signals[name].unit, row)
         bad[name] = _bad(frame, entry, wanted, row)
     batch = _batches(frame, wanted, row)
-    density = (
-        None if wanted.log_density is None else _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
-    )
+    density = None
+    if wanted.log_density is not None:
+        density = _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
+        _refuse_huge(density, wanted.log_density, row)
     return Export(path, time, values, bad, batch, density)
 
 
@@ -89,9 +92,11 @@ def _frame(path: Path, wanted: IngestionMap) -> tuple[pd.DataFrame, _Rows]:
     if path.suffix.lower() != ".parquet":
         read = read_delimited(path, wanted)
         return read.frame, _Rows(path, read.line)
-    table = read_parquet(path)
-    require_columns(table.schema.names, wanted, path)
-    frame: pd.DataFrame = table.to_pandas()
+    require_columns(read_names(path), wanted, path)
+    table = read_parquet(path, columns=list(dict.fromkeys(column for _, column in needed_columns(wanted))))
+    if not table.num_rows:
+        raise LogError(f"{path}: found a table without rows, expected samples. Export the period again.")
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)  # what pandas noted would turn a column into an index
     return frame, _Rows(path, np.arange(1, len(frame) + 1))
 
 
@@ -105,6 +110,11 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
     missing = np.flatnonzero(parsed.isna().to_numpy())
     if len(missing):
         raise row.error(int(missing[0]), name, repr(column.iloc[missing[0]]), _time_words(wanted))
+    far = np.flatnonzero(~parsed.dt.year.between(*_YEARS).to_numpy())
+    if len(far):
+        expected = f"a year from {_YEARS[0]} to {_YEARS[1]}, which the log can hold. Correct `time.format`, or the row"
+        fix = "Buddhist years are 543 ahead: export in years of the common era."
+        raise row.error(int(far[0]), name, repr(column.iloc[far[0]]), f"{expected}. {fix}")
     if parsed.dt.tz is None:
         parsed = _in_zone(parsed, wanted, row)
     time = parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -184,13 +194,24 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
     return numbers
 
 
-def _converted(numbers: Floats, entry: SignalColumn, unit: str) -> Floats:
-    """Convert linearly: every unit of one dimension is a line of another, with an offset for temperatures."""
-    if entry.unit is None or entry.unit == unit:
-        return numbers
-    given, wanted = parse_unit(entry.unit), parse_unit(unit)
-    zero, one = convert_point(0.0, given, wanted), convert_point(1.0, given, wanted)
-    return zero + (one - zero) * numbers
+def _converted(numbers: Floats, entry: SignalColumn, unit: str, row: _Rows) -> Floats:
+    """Convert linearly, with an offset for temperatures; units that are no line of another are refused with the map."""
+    converted = numbers
+    if entry.unit is not None and entry.unit != unit:
+        given, wanted = parse_unit(entry.unit), parse_unit(unit)
+        zero, one = convert_point(0.0, given, wanted), convert_point(1.0, given, wanted)
+        converted = zero + (one - zero) * numbers
+    _refuse_huge(converted, entry.column, row)
+    return converted
+
+
+def _refuse_huge(numbers: Floats, name: str, row: _Rows) -> None:
+    greatest = float(np.finfo(np.float32).max)
+    huge = np.flatnonzero(np.abs(numbers) > greatest)
+    if len(huge):
+        expected = f"a number up to {greatest:.4g}, which the log can hold ({len(huge)} such rows)"
+        fix = "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
+        raise row.error(int(huge[0]), name, f"{numbers[huge[0]]:g}", f"{expected}. {fix}")
 
 
 def _batches(frame: pd.DataFrame, wanted: IngestionMap, row: _Rows) -> Labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import math
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,7 +11,7 @@ from fpo_pilot.specs.findings import Finding, did_you_mean
 from fpo_pilot.specs.ingestion import IngestionMap
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.plant_rules import NOTHING, duplicate_findings, measured_names, names_of, unknown
-from fpo_pilot.specs.units import UnitError, parse_unit, same_dimension
+from fpo_pilot.specs.units import UnitError, convert_point, parse_unit, same_dimension
 
 
 def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:
@@ -59,8 +59,8 @@ def _density(wanted: IngestionMap) -> Iterator[Finding]:
 
 def _reading(wanted: IngestionMap) -> Iterator[Finding]:
     try:
-        codecs.lookup(wanted.encoding)
-    except LookupError:
+        "text".encode(wanted.encoding)  # base64 and the like are codecs, but of bytes
+    except (LookupError, UnicodeError):
         expected = "the name of a text encoding"
         yield Finding(("encoding",), wanted.encoding, expected, "Write utf-8, utf-8-sig, or cp932 for Shift-JIS.")
     if wanted.delimiter == wanted.decimal:
@@ -114,3 +114,12 @@ def _unit(text: str, wanted: str, path: tuple[str, ...]) -> Iterator[Finding]:
         return
     if not same_dimension(unit, parse_unit(wanted)):
         yield Finding(path, text, f"a unit that converts to {wanted}", "Correct the unit, or the column.")
+        return
+    try:
+        zero, one, ten = (convert_point(value, unit, parse_unit(wanted)) for value in (0.0, 1.0, 10.0))
+    except UnitError as error:
+        yield Finding(path, text, f"a unit that readings convert from to {wanted}", f"{error}. {error.fix}")
+        return
+    if not math.isclose(ten - zero, 10.0 * (one - zero), rel_tol=1e-6):
+        expected = f"a unit that is linear in {wanted}; this one is logarithmic"
+        yield Finding(path, text, expected, f"Export the column in {wanted}, or another unit that is linear.")

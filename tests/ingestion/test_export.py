@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fpo_pilot.errors import LogError
@@ -262,3 +264,48 @@ def test_an_empty_cell_among_texts_of_a_parquet_file_is_no_reading(frame, write,
     frame.loc[3, "反応器温度"] = None
     frame.to_parquet(tmp_path / "export.parquet", index=False)
     assert np.flatnonzero(np.isnan(read((tmp_path / "export.parquet", mapped)).values["T"])).tolist() == [3]
+
+
+def test_a_time_that_pandas_made_an_index_is_a_column_like_any_other(frame, write, tmp_path) -> None:
+    path, mapped = write(frame)
+    frame.set_index("日時").to_parquet(tmp_path / "export.parquet")
+    assert read((tmp_path / "export.parquet", mapped)).time.tolist() == read((path, mapped)).time.tolist()
+
+
+def test_a_parquet_file_without_rows_or_with_a_column_twice_is_refused(frame, write, tmp_path) -> None:
+    _, mapped = write(frame)
+    other = tmp_path / "export.parquet"
+    frame.head(0).to_parquet(other, index=False)
+    with pytest.raises(LogError, match=r"export.parquet: found a table without rows, expected samples"):
+        read((other, mapped))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(pa.table([*table.columns, table["反応器温度"]], names=[*table.column_names, "反応器温度"]), other)
+    with pytest.raises(LogError, match=r"'反応器温度' more than once \(columns 3 and 7\)"):
+        read((other, mapped))
+    notes = table["反応器温度_状態"]
+    pq.write_table(pa.table([*table.columns, notes, notes], names=[*table.column_names, "備考", "備考"]), other)
+    assert len(read((other, mapped)).time) == len(frame)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", ",,\n"])
+def test_a_file_without_column_names_says_so(frame, write, content) -> None:
+    path, mapped = write(frame)
+    path.write_text(content)
+    with pytest.raises(LogError, match=r"export.csv: found no column names in line 1, expected a header there"):
+        read((path, mapped))
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e200"])
+def test_a_number_that_the_log_cannot_hold_is_refused_with_its_row(frame, write, text) -> None:
+    frame.loc[10, "反応器温度"] = text
+    with pytest.raises(LogError, match=r"row 12, column 反応器温度: found .*, expected a number up to 3.403e\+38"):
+        read(write(frame))
+
+
+@pytest.mark.parametrize("year", ["2569", "1500"])
+def test_a_year_that_the_log_cannot_hold_is_refused_with_its_row(frame, write, year) -> None:
+    frame["日時"] = [text.replace("2026", year) for text in frame["日時"]]
+    with pytest.raises(
+        LogError, match=rf"row 2, column 日時: found '{year}/.*, expected a year from 1678 to 2261.*543"
+    ):
+        read(write(frame))

@@ -6,6 +6,9 @@ import pytest
 
 from fpo_pilot.errors import SpecErrors
 from fpo_pilot.specs import load_ingestion_map, load_plant_spec
+from fpo_pilot.specs.findings import dotted
+from fpo_pilot.specs.ingestion import IngestionMap, SignalColumn, TimeColumn
+from fpo_pilot.specs.ingestion_rules import ingestion_findings
 from tests.ingestion.conftest import MAP, PLANT
 
 SPEC = load_plant_spec(PLANT)
@@ -20,6 +23,8 @@ SPEC = load_plant_spec(PLANT)
         ("  Ca_sp: {column: 濃度設定値}\n", "", r"signals.Ca_sp: .*expected the set point that was in force"),
         ("  Ca_sp:", "  Ca_set:", r"signals.Ca_set"),
         ("zone: Asia/Tokyo", "zone: Asia/Tokio", r"time.zone: .*Did you mean `Asia/Tokyo`"),
+        ("unit: degC, quality", "unit: delta_degC, quality", r"map.yaml:7.* signals.T.unit: found 'delta_degC', .*is a difference"),
+        ("encoding: cp932", "encoding: base64", r"encoding: found 'base64'.*cp932 for Shift-JIS"),
         ("encoding: cp932", "encoding: shift-jisx", r"encoding: .*cp932 for Shift-JIS"),
         ("plant: cstr", "plant: reactor", r"plant: found 'reactor', expected cstr"),
         ("good: [正常]", "good: [正常]\ndelimiter: ';'\ndecimal: ';'", r"decimal"),
@@ -45,3 +50,13 @@ def test_a_gap_may_be_given_in_minutes(tmp_path) -> None:
     path = tmp_path / "map.yaml"
     path.write_text(MAP + "resampling: {max_gap: 5 min}\n", encoding="utf-8")
     assert load_ingestion_map(path, SPEC).resampling.max_gap == 300.0
+
+
+def test_a_logarithmic_unit_is_refused_since_readings_are_converted_along_a_line() -> None:
+    """10 dB are a factor of 10, and became 3.59."""
+    share = SPEC.signals["T"].model_copy(update={"unit": "1"})
+    spec = SPEC.model_copy(update={"signals": {**SPEC.signals, "T": share}})
+    entry = SignalColumn(column="T", unit="dB")
+    wanted = IngestionMap(schema_version=1, plant=PLANT, time=TimeColumn(column="t"), signals={"T": entry})
+    found = {dotted(finding.path): finding for finding in ingestion_findings(wanted, spec)}
+    assert "this one is logarithmic" in found["signals.T.unit"].expected
