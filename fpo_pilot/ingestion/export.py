@@ -102,6 +102,10 @@ def _frame(path: Path, wanted: IngestionMap) -> tuple[pd.DataFrame, _Rows]:
 
 def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[np.int64]:
     name = wanted.time.column
+    if pd.api.types.is_numeric_dtype(
+        column
+    ):  # whole numbers may be written as `time.format` says, and are never counts since 1970
+        column = _texts(column)
     try:
         utc = _have_offsets(column, wanted, row)
         parsed = pd.to_datetime(column, format=wanted.time.format or "ISO8601", errors="coerce", utc=utc)
@@ -109,12 +113,12 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
         raise row.error(0, name, f"{column.iloc[0]!r} ({problem})", _time_words(wanted)) from problem
     missing = np.flatnonzero(parsed.isna().to_numpy())
     if len(missing):
-        raise row.error(int(missing[0]), name, repr(column.iloc[missing[0]]), _time_words(wanted))
+        raise row.error(int(missing[0]), name, _shown(column.iloc[missing[0]]), _time_words(wanted))
     far = np.flatnonzero(~parsed.dt.year.between(*_YEARS).to_numpy())
     if len(far):
         expected = f"a year from {_YEARS[0]} to {_YEARS[1]}, which the log can hold. Correct `time.format`, or the row"
         fix = "Buddhist years are 543 ahead: export in years of the common era."
-        raise row.error(int(far[0]), name, repr(column.iloc[far[0]]), f"{expected}. {fix}")
+        raise row.error(int(far[0]), name, _shown(column.iloc[far[0]]), f"{expected}. {fix}")
     if parsed.dt.tz is None:
         parsed = _in_zone(parsed, wanted, row)
     time = parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -130,6 +134,11 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
         )
         raise row.error(index, name, found, f"{expected} ({len(wrong)} such rows). Nothing was written.")
     return np.asarray(time, np.int64)
+
+
+def _shown(value: object) -> str:
+    """Write a cell for a message: texts in quotes, numbers and times as they are, an empty cell as nothing."""
+    return repr(value) if isinstance(value, str) else "nothing" if pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
 def _have_offsets(column: pd.Series, wanted: IngestionMap, row: _Rows) -> bool:
@@ -187,7 +196,7 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
         found = text.iloc[wrong[0]]
         fix = (
             "Write `decimal: ','` in the map if that is a decimal sign; export without it if it parts thousands."
-            if not comma and found.replace(",", "", 1).replace("-", "", 1).isdigit()
+            if not comma and "," in found and found.replace(",", "", 1).replace("-", "", 1).isdigit()
             else "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
         )
         raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")

@@ -309,3 +309,12 @@ def test_a_year_that_the_log_cannot_hold_is_refused_with_its_row(frame, write, y
         LogError, match=rf"row 2, column 日時: found '{year}/.*, expected a year from 1678 to 2261.*543"
     ):
         read(write(frame))
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "nothing"), (1767225600000, "'1767225600000'")])
+def test_a_time_that_is_none_is_shown_as_it_stands(frame, write, tmp_path, value, told) -> None:
+    _, mapped = write(frame, MAP.replace(', format: "%Y/%m/%d %H:%M:%S"', ""))
+    frame["日時"] = value
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    with pytest.raises(LogError, match=rf"row 1, column 日時: found {told}, expected a time as in 2026"):
+        read((tmp_path / "export.parquet", mapped))
