@@ -151,6 +151,7 @@ class _Episodes:
         columns = self._seen(now) | self._worth(now, step, episode) | self._ends(len(now), length)
         columns |= {"episode_id": episode, "step": step.astype(np.int32)}
         columns["t"] = self._joined([piece.time for piece in self._pieces])[now].astype("datetime64[ns]")
+        _refuse_huge(columns)
         return Ingested(
             columns=columns,
             episodes=len(length),
@@ -287,3 +288,17 @@ class _Episodes:
         truncated = np.zeros(count, np.bool_)
         truncated[last] = ~terminated[last]
         return {"terminated": terminated, "truncated": truncated, "end_reason": reason.tolist()}
+
+
+def _refuse_huge(columns: Columns) -> None:
+    """Refuse what became greater than the log can hold, such as the square of a reading."""
+    for name, column in columns.items():
+        if not isinstance(column, np.ndarray) or column.dtype != np.float64:
+            continue
+        huge = np.flatnonzero(np.abs(column) > np.finfo(np.float32).max)
+        if len(huge):
+            time = columns["t"][huge[0]].astype("datetime64[s]")
+            raise LogError(
+                f"ingest: found {name} = {column[huge[0]]:g} at {time} UTC, expected a number that the log can hold. Look at the readings "
+                "of that time: name a text that stands for no reading under `missing:` in the map, or correct the rows."
+            )

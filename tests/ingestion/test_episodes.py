@@ -266,3 +266,11 @@ def test_a_density_in_engineering_units_becomes_that_of_normalised_actions(frame
     np.testing.assert_allclose(of_engineering, np.log(0.5), rtol=1e-12)
     as_it_is = take(write(frame, text + "density_of: normalised\n")).columns["log_density"]
     np.testing.assert_allclose(as_it_is, -np.log(7.0 * scale), rtol=1e-12)
+
+
+def test_a_reward_that_the_log_cannot_hold_is_refused_with_its_time(frame, write) -> None:
+    frame.loc[10, "反応器濃度"] = "1e30"  # its square is in the reward
+    with pytest.raises(
+        LogError, match=r"found reward.* at 2026-03-31T23:0.* UTC, expected a number that the log can hold"
+    ):
+        take(write(frame))
