@@ -13,7 +13,7 @@ from fpo_pilot.commands.audit import sign, verify
 from fpo_pilot.commands.export import export
 from fpo_pilot.commands.judging import identify, ingest, ope, safety_case, validate_safety
 from fpo_pilot.commands.keys import keys
-from fpo_pilot.commands.options import Json, Run, Seed
+from fpo_pilot.commands.options import Json, Run, Seed, refuse_beside
 from fpo_pilot.errors import FpoPilotError
 
 EXIT_BAD_INPUT = 2
@@ -106,6 +106,7 @@ def plants(json: Json = False) -> None:
 
 @app.command()
 def train(
+    ctx: typer.Context,
     plant: Annotated[str | None, typer.Argument(help="A plant by name or path; not needed with --resume.")] = None,
     gym: Annotated[
         str | None, typer.Option("--gym", help="Train on an environment of Gymnasium instead, such as Pendulum-v1.")
@@ -135,6 +136,7 @@ def train(
     from fpo_pilot.specs.load import GYM
 
     if resume is not None:
+        refuse_beside(ctx, "--resume", taken=("resume", "device", "json"))
         raise typer.Exit(resume_training(resume, device=device, as_json=json))
     if (plant is None) == (gym is None):
         raise typer.BadParameter("name a plant (`fpo-pilot plants` lists them), or --gym ENVIRONMENT, or --resume RUN")

@@ -82,6 +82,12 @@ def test_the_package_works_where_gymnasium_is_not_installed() -> None:
         (("report", "runs/nowhere"), "runs/nowhere"),
         (("report", "runs/nowhere", "--lang", "fr"), "en, ja"),
         (("train", "--resume", "runs/nowhere"), "runs/nowhere"),
+        (("train", "--resume", "runs/nowhere", "--device", "cpu"), "runs/nowhere"),
+        (
+            ("train", "--resume", "a", "--warm-start", "b", "--seed", "0"),
+            "--resume: found --warm-start, --seed beside it",
+        ),
+        (("train", "cstr", "--resume", "a", "--steps", "9"), "--resume: found PLANT, --steps beside it"),
         (("check", "--schema", "plants"), "plant"),
         (("check", "no_such_plant"), "no_such_plant"),
         (("frobnicate",), "frobnicate"),

@@ -56,6 +56,16 @@ def test_a_broken_export_leaves_nothing_and_json_is_one_document(run, tmp_path, 
     assert not (tmp_path / "runs" / "k").exists()
 
 
+@pytest.mark.parametrize("out", ["export.csv", "export.csv/deeper"])
+def test_a_run_folder_that_is_a_file_is_refused(run, frame, write, out) -> None:  # noqa: F811
+    path, mapped = write(frame)
+    before = path.read_bytes()
+    code, _, err = run("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", out)
+    assert code == 2
+    assert "export.csv: found a file, expected a folder for the run" in err
+    assert path.read_bytes() == before
+
+
 def test_what_a_killed_ingestion_left_is_not_taken_for_history(run, tmp_path, frame, write, monkeypatch) -> None:  # noqa: F811
     path, mapped = write(frame)
     words = ("ingest", str(path), "--plant", "cstr", "--map", str(mapped), "--out", "runs/h")

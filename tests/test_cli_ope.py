@@ -28,6 +28,7 @@ signals: {Ca: {column: Ca}, T: {column: T}, Tc: {column: Tc}, Ca_sp: {column: Ca
 episodes: {column: batch}
 behavior_density: known
 log_density: density
+density_of: normalised
 """
 EPISODES, MOVE = 24, 0.2
 

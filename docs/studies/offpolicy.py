@@ -51,7 +51,7 @@ signals:
   Ca_sp: {column: Ca_sp}
 episodes: {column: batch}
 """
-KNOWN = "behavior_density: known\nlog_density: log_density\n"
+KNOWN = "behavior_density: known\nlog_density: log_density\ndensity_of: normalised\n"
 Act = Callable[[Tensor, torch.Generator], Tensor]
 
 

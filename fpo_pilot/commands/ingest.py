@@ -35,12 +35,7 @@ def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: P
     exports = [read_export(path, wanted, spec) for path in files]
     declared = DeclaredPlant(spec, safety)
     found = ingest(exports, wanted, declared)
-    limits = {
-        name: (safety.actions[name].low, safety.actions[name].high) if safety else signal.range
-        for name, signal in spec.signals.items()
-        if signal.role == "action"
-    }
-    report = quality_report(found, declared, tuple(files), limits, wanted.behavior_density)
+    report = quality_report(found, declared, tuple(files), declared.action_limits, wanted.behavior_density)
     command = shlex.join(["fpo-pilot", "ingest", *map(str, files), "--plant", plant_name, "--map", str(map_file)])
     manifest = Manifest.collect(
         run_id=folder.name,
@@ -98,6 +93,9 @@ def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: P
 def _new_folder(out: Path | None, plant: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     folder = out or (content.project_root() or Path()) / "runs" / f"{plant}-history-{stamp}"
+    blocked = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if blocked is not None:
+        raise LogError(f"{blocked}: found a file, expected a folder for the run, or nothing. Name another with --out.")
     if (folder / "manifest.json").exists():
         raise LogError(
             f"{folder}: found a run there, expected a new folder. History is never overwritten: name another."

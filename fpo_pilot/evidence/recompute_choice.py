@@ -66,7 +66,8 @@ def _one_choice(evaluation: Evaluation, chosen: ChosenDeployment, selection: pa.
         )
         again = estimate_of(values, evaluation.confidence, evaluation.seed, certain=certain)
         if not same_estimate(again, told):
-            yield Fault(where, f"a return of {again.mean} ({again.low} to {again.high})", f"{told.mean} as recorded")
+            found, recorded = (f"{each.mean} ({each.low} to {each.high})" for each in (again, told))
+            yield Fault(where, f"a return of {found}", f"{recorded} as recorded")
         scored.append(Scored(float(values.mean()), violated(own), one.noise_scale))
     if scored:
         best = chosen.chosen_from[best_of(scored).index]

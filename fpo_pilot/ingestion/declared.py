@@ -19,3 +19,12 @@ class DeclaredPlant:
     def limits(self) -> tuple[Limit, ...]:
         """Hard and soft limits; none without a safety spec."""
         return () if self.safety is None else self.safety.limits
+
+    @property
+    def action_limits(self) -> dict[str, tuple[float, float]]:
+        """What the normalised actions −1 and 1 mean: the limits of the safety spec, else the range of the actuator."""
+        return {
+            name: (self.safety.actions[name].low, self.safety.actions[name].high) if self.safety else signal.range
+            for name, signal in self.spec.signals.items()
+            if signal.role == "action"
+        }

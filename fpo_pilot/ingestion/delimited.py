@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +67,14 @@ def read_delimited(path: Path, wanted: IngestionMap) -> Delimited:
     lines = io.StringIO(_text(path, wanted), newline="")
     for _ in range(wanted.skip_before):
         lines.readline()
-    reader = csv.reader(lines, delimiter=wanted.delimiter, skipinitialspace=True)
+    reader = _Lines(csv.reader(lines, delimiter=wanted.delimiter, skipinitialspace=True), wanted.skip_before, path)
     try:
         names = [name.strip() for name in next(reader, [])]
+        if not any(names):
+            raise LogError(
+                f"{path}: found no column names in line {wanted.skip_before + 1}, expected a header there. Export again if the file is "
+                "empty, or correct `skip_before` in the map."
+            )
         while names and not names[-1]:  # a delimiter at the end of the line
             names.pop()
         require_columns(names, wanted, path)
@@ -83,7 +89,7 @@ def read_delimited(path: Path, wanted: IngestionMap) -> Delimited:
                 texts[column].append(fields[index])
     except csv.Error as problem:
         raise LogError(
-            f"{path}: line {wanted.skip_before + reader.line_num}: found text that is no table ({problem}), expected lines of as many "
+            f"{path}: line {reader.number}: found text that is no table ({problem}), expected lines of as many "
             "columns as the header has. Look at `delimiter` and at quotes that are not closed."
         ) from problem
     if not numbers:
@@ -91,26 +97,51 @@ def read_delimited(path: Path, wanted: IngestionMap) -> Delimited:
     return Delimited(pd.DataFrame(texts, dtype=object), np.array(numbers, np.int64))
 
 
+class _Lines(Iterator[list[str]]):
+    """Yields the fields of one line after the other, and refuses rows that go over several lines.
+
+    A quote that is not closed, in the comment of an operator, say, makes one row of all lines up to the next quote: samples would be gone
+    in silence.
+    """
+
+    def __init__(self, reader: Any, skipped: int, path: Path) -> None:
+        self._reader, self._skipped, self._path = reader, skipped, path
+
+    @property
+    def number(self) -> int:
+        """Of the last line that was read, in the file, from 1."""
+        return int(self._skipped + self._reader.line_num)
+
+    def __next__(self) -> list[str]:
+        before = self.number
+        fields: list[str] = next(self._reader)
+        if self.number > before + 1:
+            raise LogError(
+                f"{self._path}: row {before + 1}: found a row that goes on to line {self.number}, expected one on a line of its own: a "
+                "quote that is not closed takes the rows behind it along. Close or remove it, and take line breaks out of texts and names."
+            )
+        return fields
+
+
 def _text(path: Path, wanted: IngestionMap) -> str:
     try:
         return path.read_bytes().decode(wanted.encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as problem:
+    except UnicodeError as problem:
+        at = f" (at byte {problem.start})" if isinstance(problem, UnicodeDecodeError) else ""
         raise LogError(
-            f"{path}: found bytes that are no {wanted.encoding} (at byte {problem.start}), expected text in the encoding of the map. "
+            f"{path}: found bytes that are no {wanted.encoding}{at}, expected text in the encoding of the map. "
             "Write `encoding: cp932` for Shift-JIS, or utf-8-sig for UTF-8 with a mark."
         ) from problem
     except OSError as problem:
         raise LogError(f"{path}: found a file that cannot be read ({problem}), expected an export.") from problem
 
 
-def _rows(
-    reader: Iterator[list[str]], names: list[str], wanted: IngestionMap, path: Path
-) -> Iterator[tuple[int, list[str]]]:
+def _rows(reader: _Lines, names: list[str], wanted: IngestionMap, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line and fields of each row; empty lines and empty fields beyond the last column are passed over."""
     for fields in reader:
         if not fields:
             continue
-        number = wanted.skip_before + reader.line_num  # type: ignore[attr-defined]
+        number = reader.number
         if len(fields) < len(names):
             raise LogError(
                 f"{path}: row {number}: found {len(fields)} fields, expected {len(names)} as in the header: the line was cut, and so may "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,11 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion.declared import DeclaredPlant
+from fpo_pilot.ingestion.density import with_normalised_density
 from fpo_pilot.ingestion.export import Export
 from fpo_pilot.ingestion.grid import BAD, Gap, Piece, pieces
+from fpo_pilot.ingestion.timeline import joined
 from fpo_pilot.logs.schema import measured_names, names_of
 from fpo_pilot.plants.reward import Declared, RewardModel, limit_margins, reward_model, reward_terms
 from fpo_pilot.specs.ingestion import IngestionMap
@@ -34,7 +36,7 @@ class Ingested:
     rows: int
     gaps: tuple[Gap, ...]
     dropped_episodes: int
-    """Shorter than what the map asks for."""
+    """Shorter than what the map asks for, single samples among them."""
     dropped_rows: int
     no_reward: tuple[str, ...]
     """Signals that the reward needs and the log does not have; without them there is none."""
@@ -59,11 +61,11 @@ class _Window:
     """Those that are logged, counted from ``first``."""
 
 
-def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) -> Ingested:
+def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPlant) -> Ingested:
     """Put exports together to a step log: a row holds what was read at the beginning of a step, what was applied during it, and its worth.
 
     Args:
-        exports: files in any order; they may not overlap in time.
+        exports: files in any order, of one map; they may not overlap in time. A batch may go on from one to the next.
         wanted: the map.
         declared: spec and limits of the plant.
 
@@ -71,45 +73,22 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: Declared) 
         LogError: two files overlap, or no episode is long enough.
     """
     spec = declared.spec
-    actions = names_of(spec, "action")
-    ordered = sorted(range(len(exports)), key=lambda index: int(exports[index].time[0]))
-    _require_apart([exports[index] for index in ordered])
-    parts: list[Piece] = []
-    gaps: list[Gap] = []
     settings = wanted.resampling
     most = wanted.episodes.steps or spec.timing.horizon
-    bridged = (
-        most if wanted.episodes.column is not None else 0
-    )  # the column says where an episode begins, a gap does not
-    for index in ordered:
-        more, missing = pieces(
-            exports[index],
-            index,
-            spec,
-            method=settings.method,
-            max_gap=settings.max_gap,
-            actions=actions,
-            bridged=bridged,
-        )
-        parts += more
-        gaps += missing
+    parts, gaps = pieces(
+        with_normalised_density(joined(exports), wanted, declared),
+        spec,
+        method=settings.method,
+        max_gap=settings.max_gap,
+        actions=names_of(spec, "action"),
+        # The column says where an episode begins, a gap does not.
+        bridged=most if wanted.episodes.column is not None else 0,
+    )
     model = reward_model(declared)
     episodes = _Episodes(declared, model, wanted)
     for part in parts:
         episodes.add(part)
     return episodes.result(tuple(gaps))
-
-
-def _require_apart(exports: Sequence[Export]) -> None:
-    for before, after in pairwise(exports):
-        if after.time[0] <= before.time[-1]:
-            first, last = (
-                np.datetime64(int(t), "ns").astype("datetime64[s]") for t in (after.time[0], before.time[-1])
-            )
-            raise LogError(
-                f"{after.path}: found samples from {first} UTC on, expected them after {before.path}, which reaches to {last} UTC. "
-                "Leave one of the files out, or cut the part that both have."
-            )
 
 
 class _Episodes:
@@ -136,6 +115,8 @@ class _Episodes:
         """
         index, rows, known = len(self._pieces), len(piece.time), piece.known
         self._pieces.append(piece)
+        if rows == 1 and known[0]:  # a sample between two gaps, or the only one of its batch
+            self._drop(1)
         whole = known[:-1] & known[1:]
         over = self._over(piece) & whole
         first = 0
@@ -150,9 +131,12 @@ class _Episodes:
             if len(kept) >= self.wanted.episodes.at_least:
                 self._windows.append(_Window(index, first, steps, kept))
             elif len(kept):
-                self._dropped[0] += 1
-                self._dropped[1] += len(kept)
+                self._drop(len(kept))
             first += steps
+
+    def _drop(self, rows: int) -> None:
+        self._dropped[0] += 1
+        self._dropped[1] += rows
 
     def result(self, gaps: tuple[Gap, ...]) -> Ingested:
         """Compute rewards and margins of all episodes together, step by step."""
@@ -167,6 +151,7 @@ class _Episodes:
         columns = self._seen(now) | self._worth(now, step, episode) | self._ends(len(now), length)
         columns |= {"episode_id": episode, "step": step.astype(np.int32)}
         columns["t"] = self._joined([piece.time for piece in self._pieces])[now].astype("datetime64[ns]")
+        _refuse_huge(columns)
         return Ingested(
             columns=columns,
             episodes=len(length),
@@ -175,7 +160,7 @@ class _Episodes:
             dropped_episodes=self._dropped[0],
             dropped_rows=self._dropped[1],
             no_reward=self.missing,
-            file=self._joined([np.full(len(piece.time), piece.file) for piece in self._pieces])[now],
+            file=self._joined([piece.file for piece in self._pieces])[now],
             values={name: self._column(name) for name in self._pieces[0].values},
             quality=quality,
             without_value=sum(int((~piece.known).sum()) for piece in self._pieces),
@@ -292,8 +277,28 @@ class _Episodes:
             rows = slice(one.first + one.steps - 1, one.first + one.steps + 1)
             ended, tripped = self._ended({name: column[rows] for name, column in piece.values.items()})
             terminated[row] = bool(ended[0] | tripped[0])
-            cut = "horizon" if one.steps == self.most else "gap"
+            cut = (
+                "horizon"
+                if one.steps == self.declared.spec.timing.horizon
+                else "cut"
+                if one.steps == self.most
+                else "gap"
+            )
             reason[row] = "trip" if tripped[0] else "task" if ended[0] else cut
         truncated = np.zeros(count, np.bool_)
         truncated[last] = ~terminated[last]
         return {"terminated": terminated, "truncated": truncated, "end_reason": reason.tolist()}
+
+
+def _refuse_huge(columns: Columns) -> None:
+    """Refuse what became greater than the log can hold, such as the square of a reading."""
+    for name, column in columns.items():
+        if not isinstance(column, np.ndarray) or column.dtype != np.float64:
+            continue
+        huge = np.flatnonzero(np.abs(column) > np.finfo(np.float32).max)
+        if len(huge):
+            time = columns["t"][huge[0]].astype("datetime64[s]")
+            raise LogError(
+                f"ingest: found {name} = {column[huge[0]]:g} at {time} UTC, expected a number that the log can hold. Look at the readings "
+                "of that time: name a text that stands for no reading under `missing:` in the map, or correct the rows."
+            )

@@ -13,16 +13,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.ingestion.delimited import read_delimited, require_columns
-from fpo_pilot.logs.tables import read_parquet
+from fpo_pilot.ingestion.delimited import needed_columns, read_delimited, require_columns
+from fpo_pilot.logs.tables import read_names, read_parquet
 from fpo_pilot.specs.ingestion import IngestionMap, SignalColumn
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.units import convert_point, parse_unit
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.object_]
 _OFFSET = r"\d[T ].*\d *(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 """At the end of an ISO 8601 time, behind its hours."""
+
+_YEARS = (pd.Timestamp.min.year + 1, pd.Timestamp.max.year - 1)
+"""Whole years of which nanoseconds can be counted in 64 bits."""
+_NO_BATCH = ("", "nan", "nat", "null", "none", "<na>")
+"""What an empty cell is written as."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Export:
         time: ``[n]`` nanoseconds since 1970, UTC, rising.
         values: of each signal ``[n]``; NaN where there is no reading.
         bad: of each signal ``[n]``, a reading of bad quality.
-        batch: ``[n]`` which part of the file a sample belongs to, counted from 0; all 0 without an episode column.
+        batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
     """
 
@@ -42,7 +48,7 @@ class Export:
     time: npt.NDArray[np.int64]
     values: dict[str, Floats]
     bad: dict[str, Flags]
-    batch: npt.NDArray[np.int64]
+    batch: Labels
     log_density: Floats | None
 
 
@@ -58,15 +64,13 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     values, bad = {}, {}
     for name, entry in wanted.signals.items():
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
-        values[name] = _converted(numbers, entry, plant.signals[name].unit)
-        bad[name] = _bad(frame, entry, wanted)
-    batch = np.zeros(len(time), np.int64)
-    if wanted.episodes.column is not None:
-        column = frame[wanted.episodes.column].astype(str).to_numpy()
-        batch = np.concatenate(([0], np.cumsum(column[1:] != column[:-1]))).astype(np.int64)
-    density = (
-        None if wanted.log_density is None else _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
-    )
+        values[name] = _converted(numbers, entry, plant.signals[name].unit, row)
+        bad[name] = _bad(frame, entry, wanted, row)
+    batch = _batches(frame, wanted, row)
+    density = None
+    if wanted.log_density is not None:
+        density = _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
+        _refuse_huge(density, wanted.log_density, row)
     return Export(path, time, values, bad, batch, density)
 
 
@@ -88,14 +92,20 @@ def _frame(path: Path, wanted: IngestionMap) -> tuple[pd.DataFrame, _Rows]:
     if path.suffix.lower() != ".parquet":
         read = read_delimited(path, wanted)
         return read.frame, _Rows(path, read.line)
-    table = read_parquet(path)
-    require_columns(table.schema.names, wanted, path)
-    frame: pd.DataFrame = table.to_pandas()
+    require_columns(read_names(path), wanted, path)
+    table = read_parquet(path, columns=list(dict.fromkeys(column for _, column in needed_columns(wanted))))
+    if not table.num_rows:
+        raise LogError(f"{path}: found a table without rows, expected samples. Export the period again.")
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)  # what pandas noted would turn a column into an index
     return frame, _Rows(path, np.arange(1, len(frame) + 1))
 
 
 def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[np.int64]:
     name = wanted.time.column
+    if pd.api.types.is_numeric_dtype(
+        column
+    ):  # whole numbers may be written as `time.format` says, and are never counts since 1970
+        column = _texts(column)
     try:
         utc = _have_offsets(column, wanted, row)
         parsed = pd.to_datetime(column, format=wanted.time.format or "ISO8601", errors="coerce", utc=utc)
@@ -103,7 +113,12 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
         raise row.error(0, name, f"{column.iloc[0]!r} ({problem})", _time_words(wanted)) from problem
     missing = np.flatnonzero(parsed.isna().to_numpy())
     if len(missing):
-        raise row.error(int(missing[0]), name, repr(column.iloc[missing[0]]), _time_words(wanted))
+        raise row.error(int(missing[0]), name, _shown(column.iloc[missing[0]]), _time_words(wanted))
+    far = np.flatnonzero(~parsed.dt.year.between(*_YEARS).to_numpy())
+    if len(far):
+        expected = f"a year from {_YEARS[0]} to {_YEARS[1]}, which the log can hold. Correct `time.format`, or the row"
+        fix = "Buddhist years are 543 ahead: export in years of the common era."
+        raise row.error(int(far[0]), name, _shown(column.iloc[far[0]]), f"{expected}. {fix}")
     if parsed.dt.tz is None:
         parsed = _in_zone(parsed, wanted, row)
     time = parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -119,6 +134,11 @@ def _times(column: pd.Series, wanted: IngestionMap, row: _Rows) -> npt.NDArray[n
         )
         raise row.error(index, name, found, f"{expected} ({len(wrong)} such rows). Nothing was written.")
     return np.asarray(time, np.int64)
+
+
+def _shown(value: object) -> str:
+    """Write a cell for a message: texts in quotes, numbers and times as they are, an empty cell as nothing."""
+    return repr(value) if isinstance(value, str) else "nothing" if pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
 def _have_offsets(column: pd.Series, wanted: IngestionMap, row: _Rows) -> bool:
@@ -162,33 +182,84 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
             raise row.error(int(endless[0]), name, f"{values[endless[0]]:g}", fix)
         return values
     text = column.astype(str).str.strip()
-    empty = text.isin(wanted.missing).to_numpy()
-    plain = text.str.replace(",", ".", regex=False) if wanted.decimal == "," else text
+    empty = (column.isna() | text.isin(wanted.missing)).to_numpy(np.bool_)
+    comma = wanted.decimal == ","
+    dotted = np.flatnonzero(comma & ~empty & text.str.contains(".", regex=False).to_numpy(np.bool_))
+    if len(dotted):
+        expected = f"a number without a dot, since `decimal:` is a comma ({len(dotted)} such rows)"
+        fix = "A dot that parts thousands: export without them, 299.000 could be either. One that is a decimal sign: correct `decimal:`."
+        raise row.error(int(dotted[0]), name, repr(text.iloc[dotted[0]]), f"{expected}. {fix}")
+    plain = text.str.replace(",", ".", regex=False) if comma else text
     numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
     wrong = np.flatnonzero((np.isnan(numbers) | np.isinf(numbers)) & ~empty)
     if len(wrong):
         found = text.iloc[wrong[0]]
-        other = "," if wanted.decimal == "." else "."
         fix = (
-            f"Write `decimal: '{other}'` in the map if that is a decimal sign."
-            if found.replace(other, "", 1).replace("-", "", 1).isdigit()
+            "Write `decimal: ','` in the map if that is a decimal sign; export without it if it parts thousands."
+            if not comma and "," in found and found.replace(",", "", 1).replace("-", "", 1).isdigit()
             else "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
         )
         raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")
     return numbers
 
 
-def _converted(numbers: Floats, entry: SignalColumn, unit: str) -> Floats:
-    """Convert linearly: every unit of one dimension is a line of another, with an offset for temperatures."""
-    if entry.unit is None or entry.unit == unit:
-        return numbers
-    given, wanted = parse_unit(entry.unit), parse_unit(unit)
-    zero, one = convert_point(0.0, given, wanted), convert_point(1.0, given, wanted)
-    return zero + (one - zero) * numbers
+def _converted(numbers: Floats, entry: SignalColumn, unit: str, row: _Rows) -> Floats:
+    """Convert linearly, with an offset for temperatures; units that are no line of another are refused with the map."""
+    converted = numbers
+    if entry.unit is not None and entry.unit != unit:
+        given, wanted = parse_unit(entry.unit), parse_unit(unit)
+        zero, one = convert_point(0.0, given, wanted), convert_point(1.0, given, wanted)
+        converted = zero + (one - zero) * numbers
+    _refuse_huge(converted, entry.column, row)
+    return converted
 
 
-def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap) -> Flags:
+def _refuse_huge(numbers: Floats, name: str, row: _Rows) -> None:
+    greatest = float(np.finfo(np.float32).max)
+    huge = np.flatnonzero(np.abs(numbers) > greatest)
+    if len(huge):
+        expected = f"a number up to {greatest:.4g}, which the log can hold ({len(huge)} such rows)"
+        fix = "Name the text under `missing:` in the map if it stands for no reading, or correct the row."
+        raise row.error(int(huge[0]), name, f"{numbers[huge[0]]:g}", f"{expected}. {fix}")
+
+
+def _batches(frame: pd.DataFrame, wanted: IngestionMap, row: _Rows) -> Labels:
+    name = wanted.episodes.column
+    if name is None:
+        return np.full(len(frame), "", dtype=object)
+    texts = _texts(frame[name])
+    empty = np.flatnonzero(texts.str.casefold().isin(_NO_BATCH).to_numpy(np.bool_))
+    if len(empty):
+        fix = "Write the batch into every row, also between its changes; rows of none get a value of their own, or are left out."
+        expected = f"the batch of the row ({len(empty)} such rows): where it is not told, rows would go lost. {fix}"
+        raise row.error(int(empty[0]), name, "nothing", expected)
+    return np.asarray(texts.to_numpy(), dtype=object)
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Return values as they would stand in a CSV file: 192 is 192 also where a column of whole numbers has become one of floats."""
+    if pd.api.types.is_float_dtype(column) and (column.isna() | ((column % 1 == 0) & (column.abs() < 2**53))).all():
+        column = column.astype("Int64")
+    return column.astype(str).str.strip().where(column.notna(), "")
+
+
+def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap, row: _Rows) -> Flags:
     if entry.quality is None:
         return np.zeros(len(frame), np.bool_)
-    codes = frame[entry.quality].astype(str).str.strip()
-    return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
+    codes = _texts(frame[entry.quality])
+    both = [code for code in ("0", "192") if code in wanted.good and (codes == code).any()]
+    if len(both) > 1:
+        index = int(np.flatnonzero((codes != codes.iloc[0]).to_numpy())[0])
+        expected = "only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC UA"
+        raise row.error(
+            index, entry.quality, "0 and 192 in one column, both good", f"{expected}. Name the one of yours."
+        )
+    bad = np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
+    if bad.all():
+        counts = codes.value_counts()
+        told = ", ".join(f"{code!r} ({count} times)" for code, count in counts.head(5).items())
+        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+        good = ", ".join(map(repr, wanted.good))
+        fix = "Correct `good:` in the map, or leave the file out: no reading of the signal can be used."
+        raise row.error(0, entry.quality, f"{told}{more}", f"{good} somewhere, as `good:` says. {fix}")
+    return bad

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fpo_pilot.ingestion.export import Export, Flags, Floats
+from fpo_pilot.ingestion.export import Flags, Floats
+from fpo_pilot.ingestion.timeline import Timeline
 from fpo_pilot.specs.plant import PlantSpec
 
 GOOD, BAD, HELD, OUTSIDE = 0, 1, 2, 3
@@ -17,9 +18,10 @@ PERIODS_TO_GAP = 3.0
 
 @dataclass(frozen=True)
 class Piece:
-    """Control steps without a gap, of one file and one batch; arrays ``[n]``, NaN where there is no value."""
+    """Control steps without a gap, of one batch; arrays ``[n]``, NaN where there is no value."""
 
-    file: int
+    file: npt.NDArray[np.int64]
+    """Of the newest sample."""
     time: npt.NDArray[np.int64]
     values: dict[str, Floats]
     quality: dict[str, npt.NDArray[np.uint8]]
@@ -36,14 +38,14 @@ class Gap:
     """Time over which nothing was filled in."""
 
     file: int
+    """Of the last sample before it."""
     start: int
     """Nanoseconds since 1970, UTC, of the last sample before it."""
     seconds: float
 
 
 def pieces(
-    export: Export,
-    file: int,
+    samples: Timeline,
     plant: PlantSpec,
     *,
     method: str,
@@ -51,11 +53,10 @@ def pieces(
     actions: tuple[str, ...],
     bridged: int = 0,
 ) -> tuple[list[Piece], list[Gap]]:
-    """Cut an export at its gaps and batches, and put each part on the grid of the control period.
+    """Cut a record at its gaps and batches, and put each part on the grid of the control period.
 
     Args:
-        export: one file.
-        file: its number.
+        samples: of all files.
         plant: whose period, ranges and references.
         method: of readings, ``hold`` or ``linear``.
         max_gap: seconds; three periods if None.
@@ -64,20 +65,18 @@ def pieces(
     """
     period = round(plant.timing.period * 1e9)
     reach = round((PERIODS_TO_GAP * plant.timing.period if max_gap is None else max_gap) * 1e9)
-    jump = np.diff(export.time)
-    gaps = [Gap(file, int(export.time[i]), float(jump[i]) / 1e9) for i in np.flatnonzero(jump > reach)]
-    cuts = np.flatnonzero((jump > max(reach, bridged * period)) | (np.diff(export.batch) != 0)) + 1
+    jump = np.diff(samples.time)
+    gaps = [Gap(int(samples.file[i]), int(samples.time[i]), float(jump[i]) / 1e9) for i in np.flatnonzero(jump > reach)]
+    cuts = (jump > max(reach, bridged * period)) | (samples.batch[1:] != samples.batch[:-1])
     found = []
-    for part in np.split(np.arange(len(export.time)), cuts):
-        samples = export.time[part]
-        grid = np.arange(samples[0], samples[-1] + 1, period)
-        found.append(_on_grid(export, file, plant, part, grid, reach, method, actions))
+    for part in np.split(np.arange(len(samples.time)), np.flatnonzero(cuts) + 1):
+        grid = np.arange(samples.time[part[0]], samples.time[part[-1]] + 1, period)
+        found.append(_on_grid(samples, plant, part, grid, reach, method, actions))
     return found, gaps
 
 
 def _on_grid(
-    export: Export,
-    file: int,
+    record: Timeline,
     plant: PlantSpec,
     part: npt.NDArray[np.int64],
     grid: npt.NDArray[np.int64],
@@ -85,11 +84,11 @@ def _on_grid(
     method: str,
     actions: tuple[str, ...],
 ) -> Piece:
-    samples, period = export.time[part], round(plant.timing.period * 1e9)
+    samples, period = record.time[part], round(plant.timing.period * 1e9)
     newest = np.searchsorted(samples, grid, side="right") - 1
     values, quality = {}, {}
-    for name, column in export.values.items():
-        own, usable = column[part], np.isfinite(column[part]) & ~export.bad[name][part]
+    for name, column in record.values.items():
+        own, usable = column[part], np.isfinite(column[part]) & ~record.bad[name][part]
         held = name in actions or plant.signals[name].role == "reference" or method == "hold"
         values[name] = (_held if held else _between)(samples, own, usable, grid, reach)
         fresh = usable[newest] & (_age(samples[usable], grid) < period)
@@ -97,8 +96,8 @@ def _on_grid(
         low, high = plant.signals[name].range
         outside = (values[name] < low) | (values[name] > high)
         quality[name] = np.where(outside, OUTSIDE, code).astype(np.uint8)
-    density = None if export.log_density is None else export.log_density[part][newest]
-    return Piece(file, grid, values, quality, density)
+    density = None if record.log_density is None else record.log_density[part][newest]
+    return Piece(record.file[part][newest], grid, values, quality, density)
 
 
 def _age(times: npt.NDArray[np.int64], grid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

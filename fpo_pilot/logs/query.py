@@ -63,9 +63,12 @@ def query(run_dir: Path, sql: str, *, limit: int) -> Answer:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             found = connection.sql(sql).limit(limit + 1).to_arrow_table()
+            rows = tuple(tuple(map(_plain, row.values())) for row in found.slice(0, limit).to_pylist())
     except (duckdb.Error, pa.ArrowException, OSError) as problem:
         raise _error(sql, str(problem), "a query that DuckDB can answer", run_dir) from problem
-    rows = tuple(tuple(map(_plain, row.values())) for row in found.slice(0, limit).to_pylist())
+    except (OverflowError, ValueError) as problem:  # times such as 'infinity', which no calendar has
+        expected = "an answer that can be shown; CAST(… AS VARCHAR) shows any"
+        raise _error(sql, f"a value that cannot be told ({problem})", expected, run_dir) from problem
     return Answer(tuple(found.schema.names), rows, more=found.num_rows > limit)
 
 

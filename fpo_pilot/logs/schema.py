@@ -26,6 +26,8 @@ Facts = Mapping[str, str]
 QUALITY = {"unit": "1", "codes": "0 good, 1 bad, 2 stale, 3 out of range"}
 """Metadata of a ``quality.`` column."""
 
+LOG_DENSITY = "natural logarithm of the density of the normalised proposal, each action from -1 to 1 over its limits"
+
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -142,7 +144,7 @@ def _signal_fields(plant: PlantSpec) -> list[pa.Field]:
 def _decision_fields() -> list[pa.Field]:
     return [
         _field("latent_seed", pa.uint64()),
-        _field("log_density", pa.float32(), {"unit": "1"}),
+        _field("log_density", pa.float32(), {"unit": "1", "what": LOG_DENSITY}),
         _field("flow_steps", pa.int16(), {"unit": "step"}),
         _field("shield.active", pa.bool_()),
         _field("shield.reasons", pa.list_(pa.string())),

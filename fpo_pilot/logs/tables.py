@@ -74,19 +74,35 @@ def replace_rows(path: Path, rows: pa.Table, keys: Sequence[str]) -> None:
     write_table_atomic(path, _joined([old, rows]))
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Read one Parquet file with its page checksums verified.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet file, or some of its columns, with its page checksums verified.
 
     Raises:
         LogError: it is missing, cut short or damaged.
     """
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
     except (OSError, pa.ArrowException) as problem:
-        raise LogError(
-            f"{path}: found no readable table ({str(problem).splitlines()[0]}), expected a whole Parquet file. "
-            "Restore it from a copy, or run the command that writes it again."
-        ) from problem
+        raise _unreadable(path, problem) from problem
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names of the columns of a Parquet file, also of one that holds a name twice, which cannot be read as a whole.
+
+    Raises:
+        LogError: it is missing, cut short or damaged.
+    """
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as problem:
+        raise _unreadable(path, problem) from problem
+
+
+def _unreadable(path: Path, problem: Exception) -> LogError:
+    return LogError(
+        f"{path}: found no readable table ({str(problem).splitlines()[0]}), expected a whole Parquet file. "
+        "Restore it from a copy, or run the command that writes it again."
+    )
 
 
 def _existing(path: Path) -> pa.Table | None:

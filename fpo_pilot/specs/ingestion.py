@@ -41,12 +41,12 @@ class Resampling(Spec):
 
 
 class Episodes(Spec):
-    """Where an episode ends, besides a gap, a trip and the declared end of the task."""
+    """Where an episode ends, besides a gap, a trip and the declared end of the task. It does not end where a file does."""
 
     column: str | None = None
-    """Changes where another batch, shift or day begins."""
+    """Changes where another batch, shift or day begins; told in every row."""
     steps: Annotated[int, Field(ge=2)] | None = None
-    """Longest episode; the horizon of the plant if left out."""
+    """Longest episode, up to the horizon of the plant, which it is if left out. What is cut earlier is no whole episode."""
     at_least: Annotated[int, Field(ge=2)] = 2
     """Shorter ones are dropped, and counted."""
 
@@ -66,8 +66,8 @@ class IngestionMap(Spec):
     """Lines after it that are no data, such as one of units."""
     time: TimeColumn
     signals: dict[Name, SignalColumn]
-    good: tuple[str, ...] = ("0", "192", "GOOD", "Good", "good")
-    """Quality codes of a reading that can be used; every other one is bad. 192 is OPC's."""
+    good: tuple[str, ...] = ()
+    """Quality codes of a reading that can be used; every other one is bad. Without a default: 0 is good in OPC UA and bad in OPC DA."""
     missing: tuple[str, ...] = ("", "NaN", "nan", "NULL", "Bad", "BAD", "----")
     """Texts that stand for no reading."""
     resampling: Resampling = Resampling()
@@ -76,3 +76,6 @@ class IngestionMap(Spec):
     """Whether the log says how likely its actions were; that of a PID loop or a person is not known. ``fitted`` is refused."""
     log_density: str | None = None
     """Column with the natural logarithm of that density; with ``behavior_density: known``."""
+    density_of: Literal["normalised", "engineering"] | None = None
+    """Of which actions that density is: of those in −1 … 1 over the limits of each, as policies propose them, or of those in the units of
+    their columns. The log has that of the normalised ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import math
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,7 +11,7 @@ from fpo_pilot.specs.findings import Finding, did_you_mean
 from fpo_pilot.specs.ingestion import IngestionMap
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.plant_rules import NOTHING, duplicate_findings, measured_names, names_of, unknown
-from fpo_pilot.specs.units import UnitError, parse_unit, same_dimension
+from fpo_pilot.specs.units import UnitError, convert_point, parse_unit, same_dimension
 
 
 def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:
@@ -21,25 +21,46 @@ def ingestion_findings(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Findi
             ("plant",), wanted.plant, f"{plant.plant.id}, the id in plant.yaml", "Name the plant of this map."
         )
     yield from _reading(wanted)
+    yield from _quality(wanted)
     yield from _signals(wanted, plant)
+    steps, horizon = wanted.episodes.steps, plant.timing.horizon
+    if steps is not None and steps > horizon:
+        expected = f"{horizon} or fewer, the horizon in plant.yaml: no policy of the plant knows a later step"
+        yield Finding(("episodes", "steps"), steps, expected, "Leave `steps` out, or write fewer.")
     columns = [entry.column for entry in wanted.signals.values()]
     yield from duplicate_findings([*columns, wanted.time.column], ("signals",), None)
+    yield from _density(wanted)
+
+
+def _density(wanted: IngestionMap) -> Iterator[Finding]:
     if wanted.behavior_density == "fitted":
         expected = (
             "none or known: what a fit leaves over is not the chance that the weights of importance sampling ask for"
         )
         fix = "Write `none`, FQE needs no density; or log that of the moves that were made, and write `known`: docs/history.md."
         yield Finding(("behavior_density",), "fitted", expected, fix)
-    elif (wanted.behavior_density == "known") != (wanted.log_density is not None):
+        return
+    known = wanted.behavior_density == "known"
+    if known != (wanted.log_density is not None):
         found = NOTHING if wanted.log_density is None else wanted.log_density
         expected = "`log_density:` exactly where `behavior_density: known`"
         yield Finding(("log_density",), found, expected, "Add the column, or say `behavior_density: none`.")
+    if known != (wanted.density_of is not None):
+        found = NOTHING if wanted.density_of is None else wanted.density_of
+        expected = "`density_of:` exactly where `behavior_density: known`"
+        fix = (
+            "Write `density_of: normalised` if each action was mapped to −1 … 1 over its limits before its density was taken, "
+            "`density_of: engineering` if it is that of the action in the unit of its column."
+            if known
+            else "Leave it out, or say `behavior_density: known`."
+        )
+        yield Finding(("density_of",), found, expected, fix)
 
 
 def _reading(wanted: IngestionMap) -> Iterator[Finding]:
     try:
-        codecs.lookup(wanted.encoding)
-    except LookupError:
+        "text".encode(wanted.encoding)  # base64 and the like are codecs, but of bytes
+    except (LookupError, UnicodeError):
         expected = "the name of a text encoding"
         yield Finding(("encoding",), wanted.encoding, expected, "Write utf-8, utf-8-sig, or cp932 for Shift-JIS.")
     if wanted.delimiter == wanted.decimal:
@@ -51,6 +72,17 @@ def _reading(wanted: IngestionMap) -> Iterator[Finding]:
         zones = tuple(sorted(available_timezones()))
         fix = did_you_mean(wanted.time.zone, zones, "Write, for example, Asia/Tokyo or UTC.")
         yield Finding(("time", "zone"), wanted.time.zone, "a time zone", fix)
+
+
+def _quality(wanted: IngestionMap) -> Iterator[Finding]:
+    judged = [name for name, entry in wanted.signals.items() if entry.quality is not None]
+    if judged and not wanted.good:
+        expected = f"the codes of a reading that can be used, since {', '.join(judged)} has a quality column"
+        fix = (
+            'Write `good: ["192"]` for OPC DA, where 0 is bad, `good: ["0"]` for OPC UA, where 0 is good, or the words of '
+            "your historian, such as `good: [Good]`."
+        )
+        yield Finding(("good",), NOTHING, expected, fix)
 
 
 def _signals(wanted: IngestionMap, plant: PlantSpec) -> Iterator[Finding]:
@@ -82,3 +114,12 @@ def _unit(text: str, wanted: str, path: tuple[str, ...]) -> Iterator[Finding]:
         return
     if not same_dimension(unit, parse_unit(wanted)):
         yield Finding(path, text, f"a unit that converts to {wanted}", "Correct the unit, or the column.")
+        return
+    try:
+        zero, one, ten = (convert_point(value, unit, parse_unit(wanted)) for value in (0.0, 1.0, 10.0))
+    except UnitError as error:
+        yield Finding(path, text, f"a unit that readings convert from to {wanted}", f"{error}. {error.fix}")
+        return
+    if not math.isclose(ten - zero, 10.0 * (one - zero), rel_tol=1e-6):
+        expected = f"a unit that is linear in {wanted}; this one is logarithmic"
+        yield Finding(path, text, expected, f"Export the column in {wanted}, or another unit that is linear.")

@@ -159,6 +159,11 @@ def tried_better(document: dict[str, Any]) -> None:
         chosen["chosen_from"][1]["mean"] += 1.0
 
 
+def tried_surer(document: dict[str, Any]) -> None:
+    for chosen in (document["deployment"], document["deployments"]["flow"]):
+        chosen["chosen_from"][1]["low"] = -1e-3
+
+
 def chose_other(document: dict[str, Any]) -> None:
     for chosen in (document["deployment"], document["deployments"]["flow"]):
         other = next(one for one in chosen["chosen_from"] if one["label"] != chosen["label"])
@@ -207,6 +212,12 @@ def test_a_document_that_says_something_else_is_found(
 ) -> None:
     edit(run, change)
     assert any(message in fault for fault in found(run)), found(run)
+
+
+def test_of_a_deployment_the_recorded_interval_is_told_beside_the_recomputed_one(run: Path) -> None:
+    edit(run, tried_surer)
+    (fault,) = recompute_evaluation(run)
+    assert " (-0.001 to " in fault.expected
 
 
 def test_episodes_that_say_something_else_are_found(run: Path) -> None:

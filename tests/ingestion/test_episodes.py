@@ -128,7 +128,7 @@ def test_an_episode_that_goes_on_from_another_begins_where_something_is_known(fr
     steps = found.columns["step"].tolist()
     assert steps == [*range(17), *range(20), *range(14)]
     ends = [reason for reason in found.columns["end_reason"] if reason]
-    assert ends == ["gap", "horizon", "gap"]  # the first has its end in the hole
+    assert ends == ["gap", "cut", "gap"]  # the first has its end in the hole
 
 
 def test_a_trip_right_after_a_hole_is_not_lost(frame, write) -> None:
@@ -173,8 +173,49 @@ def test_files_are_put_in_order_and_may_not_overlap(frame, write) -> None:
         take(late, early)
     early = write(frame.iloc[:30], name="a.csv")
     found = take(late, early)
-    assert found.episodes == 2
     assert np.all(np.diff(found.columns["t"].astype(np.int64)) > 0)
+
+
+BATCH = MAP + "episodes: {column: バッチ}\n"
+
+
+@pytest.mark.parametrize("text", [MAP, BATCH], ids=["no column", "one batch"])
+def test_an_episode_that_crosses_two_files_is_the_one_of_a_single_file(frame, write, text) -> None:
+    frame["バッチ"] = "B7"
+    whole = take(write(frame, text))
+    parts = [write(frame.iloc[30:], text, name="b.csv"), write(frame.iloc[:30], text, name="a.csv")]
+    found = take(*parts)
+    assert (found.episodes, found.rows, found.gaps) == (1, 60, ())
+    assert found.columns["step"].tolist() == list(range(60))
+    assert found.file.tolist() == [1] * 30 + [0] * 30
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(np.asarray(found.columns[name]), np.asarray(column), err_msg=name)
+
+
+def test_a_gap_between_two_files_is_a_hole_in_a_batch_and_another_batch_begins_anew(frame, write) -> None:
+    frame["バッチ"] = "B7"
+    late = frame.iloc[34:].copy()
+    found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
+    assert found.episodes == 1
+    assert [(gap.file, gap.seconds) for gap in found.gaps] == [(0, 130.0)]
+    assert found.columns["step"].tolist() == [*range(32), *range(34, 60)]  # held for three periods, 30 to 32
+    late["バッチ"] = "B8"
+    found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
+    assert found.columns["step"].tolist() == [*range(29), *range(26)]
+
+
+def test_an_episode_that_the_map_cuts_has_not_reached_the_horizon(frame, write) -> None:
+    """Whoever asks for the return of the task takes an episode that reached its horizon for a whole one."""
+    cut = take(write(frame, MAP + "episodes: {steps: 20}\n")).columns["end_reason"]
+    assert [reason for reason in cut if reason] == ["cut", "cut", "cut"]
+    whole = take(write(frame, MAP + "episodes: {steps: 60}\n")).columns["end_reason"]
+    assert [reason for reason in whole if reason] == ["horizon"]
+
+
+def test_single_samples_between_gaps_are_counted_as_dropped(frame, write) -> None:
+    lonely = frame.drop(index=[*range(20, 30), *range(31, 40), *range(41, 50)])
+    found = take(write(lonely))
+    assert (found.rows, found.dropped_episodes, found.dropped_rows) == (19 + 10, 2, 2)
 
 
 def test_nothing_long_enough_is_refused(frame, write) -> None:
@@ -206,3 +247,30 @@ def test_the_report_names_what_is_worth_a_look_in_both_languages(frame, write) -
     assert "importance sampling is off" in markdown(report, "en")
     assert "重点サンプリング" in markdown(report, "ja")
     assert markdown(report, "en").count("|") == markdown(report, "ja").count("|")
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"), [("degC", 1.0), ("degF", 1.8), ("mK", 1000.0)], ids=["same size", "smaller", "much smaller"]
+)
+def test_a_density_in_engineering_units_becomes_that_of_normalised_actions(frame, write, unit, scale) -> None:
+    """Uniform over the limits 295 to 302 K: the density is 1/7 per K, 1/12.6 per °F, 1/7000 per mK, and 1/2 per normalised unit."""
+    assert DECLARED.action_limits == {"Tc": (295.0, 302.0)}
+    kelvin = np.array([float(value) for value in frame["ジャケット温度"]]) + 273.15
+    frame["ジャケット温度"] = {"degC": kelvin - 273.15, "degF": kelvin * 1.8 - 459.67, "mK": kelvin * 1000.0}[unit]
+    frame["密度"] = -np.log(7.0 * scale)
+    text = (
+        MAP.replace("ジャケット温度, unit: degC", f"ジャケット温度, unit: {unit}")
+        + "behavior_density: known\nlog_density: 密度\n"
+    )
+    of_engineering = take(write(frame, text + "density_of: engineering\n")).columns["log_density"]
+    np.testing.assert_allclose(of_engineering, np.log(0.5), rtol=1e-12)
+    as_it_is = take(write(frame, text + "density_of: normalised\n")).columns["log_density"]
+    np.testing.assert_allclose(as_it_is, -np.log(7.0 * scale), rtol=1e-12)
+
+
+def test_a_reward_that_the_log_cannot_hold_is_refused_with_its_time(frame, write) -> None:
+    frame.loc[10, "反応器濃度"] = "1e30"  # its square is in the reward
+    with pytest.raises(
+        LogError, match=r"found reward.* at 2026-03-31T23:0.* UTC, expected a number that the log can hold"
+    ):
+        take(write(frame))

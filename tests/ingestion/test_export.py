@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fpo_pilot.errors import LogError
@@ -56,6 +58,18 @@ def test_a_decimal_comma_is_read_where_it_is_declared_and_named_where_it_is_not(
     assert export.values["Tc"][0] == pytest.approx(float(frame["ジャケット温度"][0]) + 273.15)
 
 
+def test_with_a_decimal_comma_a_dot_is_refused_since_it_may_part_thousands(frame, write) -> None:
+    """299.000 is 299 000 mK in a German export, and was read as 0.299 K."""
+    few = frame.head(3).map(lambda text: text.replace(".", ","))
+    few.loc[1, "ジャケット温度"] = "299.000"
+    path, mapped = write(few)
+    path.write_text(few.to_csv(index=False, sep=";"), "cp932")
+    with pytest.raises(
+        LogError, match=r"row 3, column ジャケット温度: found '299.000', expected a number without a dot.*thousands"
+    ):
+        read((path, write_map(mapped, "delimiter: ;\ndecimal: ','\n")))
+
+
 def write_map(mapped, more: str):
     mapped.write_text(MAP + more, encoding="utf-8")
     return mapped
@@ -99,6 +113,19 @@ def test_another_encoding_a_missing_column_and_a_doubled_one_are_refused(frame, 
         read((path.with_name("nothing.csv"), mapped))
     path, mapped = write(frame.head(0))
     with pytest.raises(LogError, match="a header and no rows"):
+        read((path, mapped))
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 3), (5, 8)])
+def test_a_row_that_a_quote_spreads_over_several_lines_is_refused(frame, write, first, last) -> None:
+    """The comment of an operator swallowed the rows behind it, and they were held as if nothing had been sampled."""
+    frame["備考"] = ""
+    path, mapped = write(frame, MAP + "skip_after: 1\n")
+    lines = path.read_text("cp932").splitlines()
+    lines[first] += '"valve sticks'
+    lines[last] += 'ok again"'
+    path.write_text("\n".join(lines), "cp932")
+    with pytest.raises(LogError, match=rf"row {first + 1}: found a row that goes on to line {last + 1}, .*not closed"):
         read((path, mapped))
 
 
@@ -174,7 +201,120 @@ def test_parquet_is_read_with_times_and_numbers_as_they_are(frame, write, tmp_pa
         read((other, mapped))
 
 
-def test_a_batch_column_counts_changes(frame, write) -> None:
+def test_a_batch_column_is_read_as_text(frame, write) -> None:
     frame["バッチ"] = ["A"] * 10 + ["B"] * (len(frame) - 10)
     export = read(write(frame, MAP + "episodes: {column: バッチ}\n"))
-    assert export.batch.tolist() == [0] * 10 + [1] * (len(frame) - 10)
+    assert export.batch.tolist() == ["A"] * 10 + ["B"] * (len(frame) - 10)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "numbers"])
+def test_a_row_without_its_batch_is_refused(frame, write, tmp_path, kind) -> None:
+    frame["バッチ"] = ["A"] * len(frame)
+    path, mapped = write(frame.assign(バッチ=["A", *[""] * 9, *["B"] * 51]), MAP + "episodes: {column: バッチ}\n")
+    if kind == "parquet":
+        frame.loc[1:9, "バッチ"] = None
+    if kind == "numbers":
+        frame["バッチ"] = [7.0, *[float("nan")] * 9, *[8.0] * 51]
+    if kind != "csv":
+        path = tmp_path / "export.parquet"
+        frame.to_parquet(path, index=False)
+    number = 3 if kind == "csv" else 2
+    with pytest.raises(
+        LogError, match=rf"row {number}, column バッチ: found nothing, expected the batch .*9 such rows"
+    ):
+        read((path, mapped))
+
+
+def test_a_batch_is_the_same_in_text_and_in_numbers(frame, write, tmp_path) -> None:
+    frame["バッチ"] = 7.0
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    path, mapped = write(frame.assign(バッチ=7), MAP + "episodes: {column: バッチ}\n")
+    assert read((tmp_path / "export.parquet", mapped)).batch[0] == read((path, mapped)).batch[0] == "7"
+
+
+@pytest.mark.parametrize(("good", "bad_row"), [("192", 10), ("0", 0)])
+def test_zero_is_good_or_bad_as_the_map_says_and_never_both_with_192(frame, write, good, bad_row) -> None:
+    frame["反応器温度_状態"] = ["192"] * 10 + ["0"] * (len(frame) - 10)
+    export = read(write(frame, MAP.replace("正常", f'"{good}"')))
+    assert export.bad["T"][[bad_row]].tolist() == [True]
+    assert export.bad["T"].sum() in (10, len(frame) - 10)
+    with pytest.raises(
+        LogError, match=r"row 12, column 反応器温度_状態: found 0 and 192 in one column, both good, expected"
+    ):
+        read(write(frame, MAP.replace("正常", '"0", "192"')))
+
+
+def test_whole_numbers_are_codes_also_where_one_is_missing(frame, write, tmp_path) -> None:
+    _, mapped = write(frame, MAP.replace("正常", '"192"'))
+    frame["反応器温度_状態"] = [192.0] * 5 + [float("nan")] + [192.0] * (len(frame) - 6)
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    assert np.flatnonzero(read((tmp_path / "export.parquet", mapped)).bad["T"]).tolist() == [5]
+
+
+def test_a_file_of_which_no_reading_is_good_is_refused_with_its_codes(frame, write) -> None:
+    frame["反応器温度_状態"] = ["GOOD"] * (len(frame) - 1) + ["Bad"]
+    with pytest.raises(
+        LogError, match=r"column 反応器温度_状態: found 'GOOD' \(60 times\), 'Bad' \(1 times\), expected '正常'"
+    ):
+        read(write(frame))
+
+
+def test_an_empty_cell_among_texts_of_a_parquet_file_is_no_reading(frame, write, tmp_path) -> None:
+    _, mapped = write(frame)
+    frame.loc[3, "反応器温度"] = None
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    assert np.flatnonzero(np.isnan(read((tmp_path / "export.parquet", mapped)).values["T"])).tolist() == [3]
+
+
+def test_a_time_that_pandas_made_an_index_is_a_column_like_any_other(frame, write, tmp_path) -> None:
+    path, mapped = write(frame)
+    frame.set_index("日時").to_parquet(tmp_path / "export.parquet")
+    assert read((tmp_path / "export.parquet", mapped)).time.tolist() == read((path, mapped)).time.tolist()
+
+
+def test_a_parquet_file_without_rows_or_with_a_column_twice_is_refused(frame, write, tmp_path) -> None:
+    _, mapped = write(frame)
+    other = tmp_path / "export.parquet"
+    frame.head(0).to_parquet(other, index=False)
+    with pytest.raises(LogError, match=r"export.parquet: found a table without rows, expected samples"):
+        read((other, mapped))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(pa.table([*table.columns, table["反応器温度"]], names=[*table.column_names, "反応器温度"]), other)
+    with pytest.raises(LogError, match=r"'反応器温度' more than once \(columns 3 and 7\)"):
+        read((other, mapped))
+    notes = table["反応器温度_状態"]
+    pq.write_table(pa.table([*table.columns, notes, notes], names=[*table.column_names, "備考", "備考"]), other)
+    assert len(read((other, mapped)).time) == len(frame)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", ",,\n"])
+def test_a_file_without_column_names_says_so(frame, write, content) -> None:
+    path, mapped = write(frame)
+    path.write_text(content)
+    with pytest.raises(LogError, match=r"export.csv: found no column names in line 1, expected a header there"):
+        read((path, mapped))
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e200"])
+def test_a_number_that_the_log_cannot_hold_is_refused_with_its_row(frame, write, text) -> None:
+    frame.loc[10, "反応器温度"] = text
+    with pytest.raises(LogError, match=r"row 12, column 反応器温度: found .*, expected a number up to 3.403e\+38"):
+        read(write(frame))
+
+
+@pytest.mark.parametrize("year", ["2569", "1500"])
+def test_a_year_that_the_log_cannot_hold_is_refused_with_its_row(frame, write, year) -> None:
+    frame["日時"] = [text.replace("2026", year) for text in frame["日時"]]
+    with pytest.raises(
+        LogError, match=rf"row 2, column 日時: found '{year}/.*, expected a year from 1678 to 2261.*543"
+    ):
+        read(write(frame))
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, "nothing"), (1767225600000, "'1767225600000'")])
+def test_a_time_that_is_none_is_shown_as_it_stands(frame, write, tmp_path, value, told) -> None:
+    _, mapped = write(frame, MAP.replace(', format: "%Y/%m/%d %H:%M:%S"', ""))
+    frame["日時"] = value
+    frame.to_parquet(tmp_path / "export.parquet", index=False)
+    with pytest.raises(LogError, match=rf"row 1, column 日時: found {told}, expected a time as in 2026"):
+        read((tmp_path / "export.parquet", mapped))
