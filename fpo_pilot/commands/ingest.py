@@ -12,13 +12,13 @@ from fpo_pilot.errors import LogError
 from fpo_pilot.logs.atomic import without_nan, write_json_atomic, write_text_atomic
 from fpo_pilot.logs.ledger import file_hash
 from fpo_pilot.logs.manifest import Manifest
+from fpo_pilot.logs.reader import HISTORY
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.logs.writing import writing
 from fpo_pilot.specs import content, load_ingestion_map, load_plant_spec, load_safety_spec, spec_hash
 
-STAGE = "history"
-COVERS = ("manifest.json", "ingestion.json", "data_quality.*", f"steps/stage={STAGE}/*")
+COVERS = ("manifest.json", "ingestion.json", "data_quality.*", f"steps/stage={HISTORY}/*")
 
 
 def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: Path | None, as_json: bool) -> int:
@@ -50,7 +50,7 @@ def run_ingest(files: Sequence[Path], plant_name: str, map_file: Path, *, out: P
     sources = [{"name": name, "sha256": digest, "bytes": size} for name, digest, size in hashes]
     with writing(folder, "ingest", COVERS):
         schema = step_schema(spec, safety)
-        with StepLog(folder, STAGE, schema, metadata={"behavior_density": wanted.behavior_density}) as log:
+        with StepLog(folder, HISTORY, schema, metadata={"behavior_density": wanted.behavior_density}) as log:
             if log.next_seq:
                 raise LogError(
                     f"{folder}: found {log.next_seq} rows of an ingestion that was cut short, expected a new folder. "

@@ -210,21 +210,22 @@ def fitted_q_estimate(
     low, high = limits(drawn, count, confidence)
     if not math.isfinite(value) or not math.isfinite(low) or not math.isfinite(high):
         return off("FQE", "the regression does not settle on this log", batch.episodes)
+    taken = [one for one in others if math.isfinite(one) and (possible is None or possible[0] <= one <= possible[1])]
+    warnings = (
+        f"{len(others) - len(taken)} of {len(others)} other fits do not settle: its interval may be too narrow",
+    )
+    low, high = low + min((value, *taken)) - value, high + max((value, *taken)) - value
     if possible is not None and (low < possible[0] or high > possible[1]):
         told = (
             f"{low:.3g} to {high:.3g} lies beyond what the logged rewards allow, {possible[0]:.3g} to {possible[1]:.3g}"
         )
         return off("FQE", f"{told}: the policy goes where the log has nothing", batch.episodes)
-    taken = [one for one in others if math.isfinite(one) and (possible is None or possible[0] <= one <= possible[1])]
-    warnings = (
-        f"{len(others) - len(taken)} of {len(others)} other fits do not settle: its interval may be too narrow",
-    )
     return OffPolicyEstimate(
         method="FQE",
         valid=True,
         value=value,
-        low=low - max(value - min((value, *taken)), 0.0),
-        high=high + max(max((value, *taken)) - value, 0.0),
+        low=low,
+        high=high,
         episodes=batch.episodes,
         warnings=warnings if len(taken) < len(others) else (),
     )

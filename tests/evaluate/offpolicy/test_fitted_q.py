@@ -196,6 +196,20 @@ def test_a_fit_that_is_not_possible_widens_nothing_and_is_told() -> None:
     assert found.warnings == ("3 of 3 other fits do not settle: its interval may be too narrow",)
 
 
+def test_features_that_leave_more_than_is_possible_make_no_estimate() -> None:
+    batch = quadratic_log(30, 10, noise=0.3)
+    following, first = linear_policy(batch)
+    fitted = fit_q(batch, following, first, discount=GAMMA, rounds=60, horizon=10**9, cosines=2)
+    plain = fitted_q_estimate(fitted, batch, possible=(-1e3, 0.0))
+    assert plain.valid
+    assert plain.high is not None
+    found = fitted_q_estimate(
+        fitted, batch, possible=(-1e3, 0.0), others=(-1e-3,)
+    )  # possible itself, but not its limit
+    assert not found.valid
+    assert "beyond what the logged rewards allow" in found.reason
+
+
 def test_where_all_features_hold_the_truth_they_agree() -> None:
     """Of a linear plant quadratic features hold the value whole, and cosines beside them change nothing."""
     batch = quadratic_log()
