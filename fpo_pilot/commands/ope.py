@@ -62,7 +62,7 @@ def judge_run(
     """
     import numpy as np
 
-    from fpo_pilot.evaluate.offpolicy.density import density_of, with_density
+    from fpo_pilot.evaluate.offpolicy.density import density_of, saturated, with_density
     from fpo_pilot.evaluate.offpolicy.judgement import OffPolicyRecord, estimate_all, judge_policy, returns_of
     from fpo_pilot.evaluate.offpolicy.log import BehindShield, lacking, read_batch
     from fpo_pilot.evidence import bootstrap_interval
@@ -86,6 +86,8 @@ def judge_run(
         plant, lambda obs, noise: acting.act(obs, noise)[0], draws=draws if noisy else 1, seed=seed, noisy=noisy
     )
     density, reason = density_of(policy, deployment)
+    lost = saturated(policy, logged)
+    density, reason = (None, lost) if lost and density is not None else (density, reason)
     estimates = estimate_all(
         batch,
         logged,

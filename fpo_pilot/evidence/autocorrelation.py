@@ -20,6 +20,8 @@ TIMES_IN_BLOCK = 10
 TIMES_TO_TELL = 50
 """A series that is shorter than this many of its own times gives too low a one (Foreman-Mackey and others, arXiv 1202.3665)."""
 MOST_CORRELATION = 0.2
+NO_SPREAD = 1e-9
+"""Values that differ by less than this part of their size are one value, computed in another order."""
 
 
 def integrated_autocorrelation_time(values: Sequence[float] | Floats) -> float:
@@ -69,9 +71,10 @@ def block_means(values: Sequence[float] | Floats, length: int) -> Floats:
 def neighbour_correlation(means: Sequence[float] | Floats) -> float:
     """Return r1, the correlation of each block mean with the one before; NaN for fewer than three, or equal ones."""
     data = _series(means)
-    centred = data - data.mean() if len(data) else data
-    power = float(centred @ centred)
-    return float(centred[1:] @ centred[:-1]) / power if len(data) > 2 and power > 0.0 else math.nan
+    if len(data) < 3 or np.ptp(data) <= NO_SPREAD * max(1.0, float(np.abs(data).max())):
+        return math.nan
+    centred = data - data.mean()
+    return float(centred[1:] @ centred[:-1]) / float(centred @ centred)
 
 
 def _series(values: Sequence[float] | Floats) -> Floats:

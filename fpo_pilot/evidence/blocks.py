@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fpo_pilot.evidence.gates import GateResult, non_inferiority_gate, of_independent, rate_gate
+from fpo_pilot.evidence.gates import GateResult, difference_gate_on_blocks, rate_gate_on_blocks
 from fpo_pilot.evidence.statistics import bootstrap_interval
 from fpo_pilot.specs.safety import RateGate, Stage
 
@@ -84,17 +84,15 @@ def judge(stage: Stage, blocks: Sequence[Block]) -> list[GateResult]:
     """Judge all gates of a stage on the blocks of one rung.
 
     A rate is counted over the blocks of the policy (in shadow all blocks are); a difference over switchback pairs. None passes
-    on blocks that hang together (:func:`fpo_pilot.evidence.gates.of_independent`).
+    on blocks that hang together (:mod:`fpo_pilot.evidence.gates`).
     """
     policy = [block for block in blocks if block.arm == "policy" or stage.name == "shadow"]
     results: list[GateResult] = []
     for gate in stage.gates:
         if isinstance(gate, RateGate):
-            had = [float(block.had(gate.event)) for block in policy]
-            results.append(of_independent(rate_gate(gate, int(sum(had)), len(policy)), had))
+            results.append(rate_gate_on_blocks(gate, [block.had(gate.event) for block in policy]))
         else:
-            differences = pair_differences(blocks)
-            results.append(of_independent(non_inferiority_gate(gate, differences), differences))
+            results.append(difference_gate_on_blocks(gate, pair_differences(blocks)))
     return results
 
 

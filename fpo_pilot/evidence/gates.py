@@ -7,7 +7,8 @@ the declared range is inconclusive, with the reason in ``detail``: absence of ev
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ from fpo_pilot.evidence.sequential import betting_interval, log_rate_e_value, ra
 from fpo_pilot.specs.safety import DifferenceGate, RateGate
 
 GateVerdict = Literal["pass", "fail", "inconclusive"]
+_LEAST_TO_MERGE = 6
+"""Blocks, so that three are left when two are laid together: fewer show no correlation."""
 
 
 class GateResult(BaseModel):
@@ -130,25 +133,62 @@ def non_inferiority_gate(spec: DifferenceGate, differences: Sequence[float] | Fl
     )
 
 
-def of_independent(result: GateResult, series: Sequence[float] | Floats) -> GateResult:
+def rate_gate_on_blocks(spec: RateGate, had: Sequence[bool]) -> GateResult:
+    """Judge an event by whether each block had it, in their order; passes on blocks that count as independent alone.
+
+    Blocks that are laid together have the event where one of them has it, which is no more favourable.
+    """
+    return _of_independent(
+        np.asarray(had, dtype=np.float64),
+        lambda one: rate_gate(spec, int(one.sum()), len(one)),
+        lambda pairs: np.asarray(pairs.max(axis=1)),
+    )
+
+
+def difference_gate_on_blocks(spec: DifferenceGate, differences: Sequence[float] | Floats) -> GateResult:
+    """Judge differences of blocks, in their order; passes on blocks that count as independent alone.
+
+    Of blocks that are laid together the mean is taken.
+    """
+    return _of_independent(
+        as_values(differences, spec.id),
+        partial(non_inferiority_gate, spec),
+        lambda pairs: np.asarray(pairs.mean(axis=1)),
+    )
+
+
+def _of_independent(
+    series: Floats, judge: Callable[[Floats], GateResult], merge: Callable[[Floats], Floats]
+) -> GateResult:
     """Let a gate pass only on blocks that count as independent: neighbours correlate by less than 0.2 (EVIDENCE.md 3).
 
-    Blocks that hang together are less evidence than as many that do not, and the sequences take them for independent. A failure
-    stands whatever they are.
+    Blocks that hang together are less evidence than as many that do not, and the sequences take them for independent. So they are
+    laid together, two, four, eight and so on to one, until neighbours correlate by less; the gate passes if it passes on these as well.
+    A failure stands whatever they are.
 
     Args:
-        result: on these blocks.
-        series: ``[n]`` what was judged of each, in the order of the blocks: 1 or 0 of an event, or a difference.
+        series: ``[n]`` what is judged of each block, in their order: 1 or 0 of an event, or a difference.
+        judge: the gate, of such a series.
+        merge: from pairs ``[m, 2]`` to what is judged of both together, ``[m]``.
+
+    Returns:
+        The result on the single blocks with their correlation; inconclusive where it passes on these alone.
     """
-    data = as_values(series, result.name)
+    result, data = judge(series), series
     found = neighbour_correlation(data) if np.isfinite(data).all() else math.nan
     if math.isnan(found):
         return result
     known = result.model_copy(update={"correlation": found})
     if result.verdict != "pass" or abs(found) < MOST_CORRELATION:
         return known
-    detail = f"{result.detail}; neighbouring blocks correlate by {found:.2g}, expected less than {MOST_CORRELATION:g}"
-    return known.model_copy(update={"verdict": "inconclusive", "detail": detail})
+    told = f"{result.detail}; neighbouring blocks correlate by {found:.2g}, expected less than {MOST_CORRELATION:g}"
+    left, together = found, 1
+    while not math.isnan(left) and abs(left) >= MOST_CORRELATION and len(data) >= _LEAST_TO_MERGE:
+        data, together = merge(data[: len(data) // 2 * 2].reshape(-1, 2)), 2 * together
+        left = neighbour_correlation(data)
+    if abs(left) >= MOST_CORRELATION or judge(data).verdict != "pass":
+        return known.model_copy(update={"verdict": "inconclusive", "detail": told})
+    return known.model_copy(update={"detail": f"{told}; it passes on groups of {together} as well"})
 
 
 def _difference_limits(spec: DifferenceGate, data: Floats) -> tuple[float | None, float | None, str]:

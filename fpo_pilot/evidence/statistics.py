@@ -18,10 +18,9 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from fpo_pilot.evidence.autocorrelation import NO_SPREAD
 from fpo_pilot.evidence.interval import EvidenceError, Floats, Interval, as_values, no_interval
 
-NO_SPREAD = 1e-9
-"""Values that differ by less than this part of their size are one value, computed in another order."""
 RESAMPLES = 4_999
 _DRAWS_AT_ONCE = 4_000_000
 

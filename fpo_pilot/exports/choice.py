@@ -31,7 +31,7 @@ class Observations(StrEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows and columns; a name is as the log has it, and an empty tuple is every name."""
+    """Which rows and columns; a name is as the log has it, and an empty tuple is every name, but those of a training."""
 
     stages: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,23 @@ from fpo_pilot.learn.stretches import (
 )
 from fpo_pilot.logs.ledger import current, file_hash, read_ledger, root_of
 from fpo_pilot.logs.manifest import Manifest, WarmStartRecord
-from fpo_pilot.logs.reader import read_steps, segments, stages
+from fpo_pilot.logs.reader import LEARNER, read_steps, segments, stages
 from fpo_pilot.plants.observations import ObservationLayout, observation_layout
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.training import WarmStart
+
+
+class Driver(NamedTuple):
+    """Who drove in a row; a text is empty where the log does not say."""
+
+    stage: str
+    mode: str
+    """Deployment of the policy."""
+    model: str
+    """Hash of the weights."""
+    whole: bool = True
+    """Whether it had all the authority there is, as one has of whom nothing else is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +76,8 @@ class LoggedEpisodes:
     kept: Tensor
     """``[T, B]`` bool; what is not kept stands behind the end of its stretch, terminated and without reward."""
     source: WarmStartRecord
-    drivers: frozenset[tuple[str, str, str]] = frozenset()
-    """Stage, deployment and hash of the weights of all rows; empty where the log does not say."""
+    drivers: frozenset[Driver] = frozenset()
+    """Of all rows."""
 
 
 def read_logged(
@@ -185,11 +197,12 @@ def _kept(frame: pd.DataFrame, keep: Mapping[str, Sequence[str]], folder: Path) 
     return frame
 
 
-def _drivers(frame: pd.DataFrame) -> frozenset[tuple[str, str, str]]:
-    """Return who drove: stage, deployment and hash of the weights, each nothing where it is not told."""
+def _drivers(frame: pd.DataFrame) -> frozenset[Driver]:
+    """Return who drove in the rows."""
     columns = [frame[name].astype(object) if name in frame else None for name in ("stage", "mode", "model_hash")]
     told = [[""] * len(frame) if one is None else one.where(one.notna(), "").astype(str) for one in columns]
-    return frozenset(zip(*told, strict=True))
+    whole = ~(frame["authority"] < 1.0) if "authority" in frame else [True] * len(frame)
+    return frozenset(Driver(*row) for row in zip(*told, map(bool, whole), strict=True))
 
 
 def _selected(
@@ -206,8 +219,8 @@ def _selected(
         )
     scenario = frame["scenario"].astype(object)
     rows = scenario.isna() | scenario.isin(["", "nominal"])
-    if settings.arms:
-        rows &= frame["arm"].astype(object).isin(settings.arms)
+    arm = frame["arm"].astype(object)
+    rows &= arm.isin(settings.arms) if settings.arms else arm != LEARNER  # any arm, but none that was learning
     if shielded and plant.safety is not None and "shield" in frame:
         rows &= frame["shield"].isna() | frame["shield"].eq(True)
     chosen = frame[rows]
@@ -293,7 +306,7 @@ def _transitions(
 
 
 def _stacked(
-    pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord, drivers: frozenset[tuple[str, str, str]]
+    pieces: Sequence[dict[str, Tensor]], source: WarmStartRecord, drivers: frozenset[Driver]
 ) -> LoggedEpisodes:
     """Lay stretches side by side, filled up at their ends."""
     longest = max(len(piece["reward"]) for piece in pieces)

@@ -22,16 +22,13 @@ from fpo_pilot.learn.interaction import Interaction, Proposing, Rollout, candida
 from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.step_record import Array, StepRecorder
 from fpo_pilot.learn.task import Task
+from fpo_pilot.logs.reader import LEARNER, TRAINING
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.specs import spec_hash
 from fpo_pilot.specs.plant import PlantSpec
 from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.training import GaussianPpoSpec, TrainingSpec
-
-STAGE = "training"
-ARM = "learner"
-"""Who drives: a policy that changes with every update and explores, and so is none of the arms of an evaluation."""
 
 
 class TrainingLog:
@@ -61,8 +58,8 @@ class TrainingLog:
     ) -> None:
         self._recorder = recorder
         self._labels: dict[str, Any] = {
-            "arm": ARM,
-            "mode": STAGE,
+            "arm": LEARNER,
+            "mode": TRAINING,
             "scenario": "nominal",
             "flow_steps": flow_steps,
             "plant_hash": spec_hash(plant),
@@ -71,7 +68,7 @@ class TrainingLog:
         self._densities: list[Tensor] = []
         self._rows = 0
         self._episodes: Array = np.zeros(recorder.rows, dtype=np.int64)
-        self._log = StepLog(run_dir, STAGE, step_schema(plant, safety), metadata=facts)
+        self._log = StepLog(run_dir, TRAINING, step_schema(plant, safety), metadata=facts)
 
     def note(self, rollout: Rollout, acting: Proposing, policy: Policy) -> None:
         """Remember the log-density of what was proposed, where the policy remembers it.
@@ -94,6 +91,8 @@ class TrainingLog:
         if not tables:
             return
         kept = np.ones(tables["step"].shape, dtype=bool)
+        # a training of an earlier release that is resumed is in the middle of an episode, which is then the first
+        self._episodes += (self._episodes == 0) & (tables["step"][:, 0] != 0)
         episodes = self._episodes[:, None] + np.cumsum(tables["step"] == 0, axis=1)  # [E, T], from 1
         self._episodes = episodes[:, -1]
         step = tables["step"][kept]

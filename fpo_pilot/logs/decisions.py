@@ -6,8 +6,8 @@ null is left out. Whole numbers are in decimal, times whole nanoseconds since 19
 that reads back as the same double (Python's ``repr``; ``NaN`` and ``Infinity`` as they are named). It is made from the Arrow table,
 so that whoever has the file makes the same text. A column that is added to :data:`COLUMNS` later changes no text of before.
 
-A line has the number of the event as ``seq_first`` and ``seq_last``, and the path that the file had then: an earlier
-roll-out is moved, so lines and events are matched by their hashes over all events files of a run, each line with one event.
+A line has the number of the event as ``seq_first`` and ``seq_last``, and the path that the file had then. The lines behind one
+begin are those of one roll-out; its events file, which may have been moved to ``earlier/`` since, has all of them in their order.
 
 Which events owe a line is told by the ledger alone. Since this release every begin is marked (``decisions``). A file whose
 content was in the ledger before the first mark is of an earlier release and owes none; any other does. So a roll-out
@@ -19,10 +19,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +53,8 @@ COLUMNS = (
     "safety_hash",
 )
 """What a hash covers, where the row has it."""
+_MOVED = re.compile(r"earlier/rollout-[0-9]+/(?=[^/]+$)")
+"""What a path has more once its roll-out was set aside."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Unmatched:
     before: tuple[str, ...]
     """Events files of before decisions were lines."""
     unreadable: tuple[str, ...]
+    misplaced: tuple[str, ...] = ()
+    """Events files whose decisions are all known, but not in this order or at this place."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +102,14 @@ class DecisionLine:
 
 
 def decisions_of(table: pa.Table) -> list[Decision]:
-    """Return the decisions of an events table, in its order."""
+    """Return the decisions of an events table, in its order.
+
+    Raises:
+        LogError: a column is of a type that no events file has.
+    """
     if "kind" not in table.schema.names:
         return []
-    columns = {name: _plain(table[name]) for name in COLUMNS if name in table.schema.names}
+    columns = {name: _plain(name, table[name]) for name in COLUMNS if name in table.schema.names}
     found = []
     for values in zip(*columns.values(), strict=True):
         row = {name: value for name, value in zip(columns, values, strict=True) if value is not None}
@@ -115,17 +127,17 @@ def events_files(names: Iterable[str]) -> list[str]:
 def unmatched(run_dir: Path, records: Sequence[Record], names: Iterable[str]) -> Unmatched:
     """Match the lines of decisions with the events of some files of a run.
 
+    The lines behind one begin are those of one roll-out, and its events file has them all, in their order and no others. Files
+    and roll-outs follow each other: the newest in its own place, those before it under ``earlier/``, which only a later begin moves.
+
     Args:
         run_dir: the run folder.
         records: of its ledger.
         names: paths of events files.
     """
-    lines: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.kind in DECISIONS:
-            lines[record.sha256 or ""].append(record)
-    loose, before, unreadable = [], [], []
-    for name in names:
+    files: dict[str, list[_File]] = defaultdict(list)
+    before, unreadable = [], []
+    for name in sorted(names, key=lambda one: (one == place_of(one), len(one), one)):  # the newest comes last
         if _is_of_before(run_dir / name, records):
             before.append(name)
             continue
@@ -134,20 +146,128 @@ def unmatched(run_dir: Path, records: Sequence[Record], names: Iterable[str]) ->
         except LogError:
             unreadable.append(name)
             continue
-        for decision in decisions:
-            same = lines[decision.sha256]
-            if same:
-                same.pop(0)
-            else:
-                loose.append((name, decision))
-    left = sorted((record for same in lines.values() for record in same), key=lambda record: record.i)
-    return Unmatched(tuple(left), tuple(loose), tuple(before), tuple(unreadable))
+        if decisions:
+            files[place_of(name)].append(_File(name, decisions))
+    rolled = _roll_outs(records)
+    lines, events, misplaced = list[Record](), list[tuple[str, Decision]](), list[str]()
+    for place in sorted({*files, *rolled}):
+        for one, file in _paired(rolled.get(place, []), files.get(place, [])):
+            if one is not None and file is not None and one.digests == file.digests:
+                misplaced += [file.name] if file.name != place and one.is_newest else []
+                continue
+            own, theirs = Counter(() if one is None else one.digests), Counter(() if file is None else file.digests)
+            if file is not None and own == theirs:
+                misplaced.append(file.name)
+                continue
+            lines += _surplus(() if one is None else one.lines, theirs)
+            events += [(file.name, decision) for decision in _surplus(file.decisions, own)] if file is not None else []
+    return Unmatched(
+        tuple(sorted(lines, key=lambda record: record.i)),
+        tuple(events),
+        tuple(before),
+        tuple(unreadable),
+        tuple(misplaced),
+    )
+
+
+def missing_lines(run_dir: Path, records: Sequence[Record], name: str) -> list[Decision]:
+    """Return the decisions of an events file that the last begin has no line of, in their order.
+
+    Raises:
+        LogError: the file cannot be read.
+    """
+    rolled = _roll_outs(records).get(name, [])
+    last = max((record.i for record in records if record.kind == "begin"), default=-1)
+    have = Counter(digest for one in rolled if one.begin == last for digest in one.digests)
+    return _surplus(decisions_of(read_parquet(run_dir / name)), have)
+
+
+@dataclass(frozen=True)
+class _RollOut:
+    """The lines of decisions behind one begin."""
+
+    begin: int
+    lines: tuple[Record, ...]
+    is_newest: bool
+    """Whether its command did not begin again afterwards."""
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Hashes of its decisions."""
+        return tuple(line.sha256 or "" for line in self.lines)
+
+
+@dataclass(frozen=True)
+class _File:
+    """An events file with decisions."""
+
+    name: str
+    decisions: list[Decision]
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Hashes of its decisions."""
+        return tuple(decision.sha256 for decision in self.decisions)
+
+
+def place_of(name: str) -> str:
+    """Return where an events file lay when it was the newest of its place."""
+    return _MOVED.sub("", name)
+
+
+def _roll_outs(records: Sequence[Record]) -> dict[str, list[_RollOut]]:
+    """Return the roll-outs of each place that decided something, the oldest first."""
+    begin, last = -1, dict[str, int]()
+    commands: dict[int, str] = {}
+    lines: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.kind == "begin":
+            begin, commands[record.i], last[record.path] = record.i, record.path, record.i
+        elif record.kind in DECISIONS:
+            lines[record.path, begin].append(record)
+    found: dict[str, list[_RollOut]] = defaultdict(list)
+    for (place, start), own in lines.items():
+        command = commands.get(start, "")
+        found[place].append(_RollOut(start, tuple(own), last.get(command, start) == start))
+    return found
+
+
+def _paired(rolled: Sequence[_RollOut], files: Sequence[_File]) -> Iterator[tuple[_RollOut | None, _File | None]]:
+    """Lay roll-outs and files beside each other in their order: those that are alike, and between them from the newest on."""
+    ours, theirs = rolled[::-1], files[::-1]
+    alike = SequenceMatcher(None, [one.digests for one in ours], [one.digests for one in theirs], autojunk=False)
+    for _, first, until, start, stop in alike.get_opcodes():
+        yield from zip_longest(ours[first:until], theirs[start:stop])
+
+
+_Hashed = TypeVar("_Hashed", Record, Decision)
+
+
+def _surplus(items: Iterable[_Hashed], have: Counter[str]) -> list[_Hashed]:
+    """Return the items of which there are more than ``have`` counts, in their order."""
+    left = Counter(have)
+    found = []
+    for item in items:
+        digest = item.sha256 or ""
+        if left[digest] > 0:
+            left[digest] -= 1
+        else:
+            found.append(item)
+    return found
 
 
 def decision_faults(found: Unmatched) -> list[Fault]:
     """Say what differs between lines and events, once for an event that was altered."""
     lines = list(found.lines)
     faults = [Fault(name, "no events that can be read", "a whole table") for name in found.unreadable]
+    faults += [
+        Fault(
+            name,
+            "decisions in another order or place than they were entered in",
+            "those of one roll-out as it made them",
+        )
+        for name in found.misplaced
+    ]
     for name, decision in found.events:
         where = f"{name}: {decision.kind} at seq {decision.seq}"
         line = next((one for one in lines if (one.kind, one.seq_first) == (decision.kind, decision.seq)), None)
@@ -159,7 +279,7 @@ def decision_faults(found: Unmatched) -> list[Fault]:
         faults.append(Fault(where, f"an event that was altered ({digests[0]})", digests[1]))
     for line in lines:
         where = f"{line.path}: {line.kind} at seq {line.seq_first}"
-        faults.append(Fault(where, "no such event in any events file of the run", f"the one of {FILE}:{line.i + 1}"))
+        faults.append(Fault(where, "no such event in the events of its roll-out", f"the one of {FILE}:{line.i + 1}"))
     return faults
 
 
@@ -194,9 +314,25 @@ def _is_of_before(path: Path, records: Sequence[Record]) -> bool:
     return first < mark
 
 
-def _plain(column: pa.ChunkedArray) -> list[object]:
-    """Return values that JSON has: times as nanoseconds, since Python's own have no more than microseconds."""
-    if pa.types.is_timestamp(column.type):
-        column = pc.cast(pc.cast(column, pa.timestamp("ns", tz=column.type.tz)), pa.int64())
-    values: list[object] = column.to_pylist()
+def _plain(name: str, column: pa.ChunkedArray) -> list[object]:
+    """Return values that JSON has: times as nanoseconds, since Python's own have no more than microseconds.
+
+    Raises:
+        LogError: they are of a type that no events file has.
+    """
+    kind = column.type
+    types = pa.types
+    try:
+        if types.is_timestamp(kind):
+            column = pc.cast(pc.cast(column, pa.timestamp("ns", tz=kind.tz)), pa.int64())
+        elif not any(
+            ask(kind) for ask in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_null)
+        ):
+            raise pa.ArrowInvalid(f"type {kind}")
+        values: list[object] = column.to_pylist()
+    except pa.ArrowException as problem:
+        raise LogError(
+            f"events.parquet: column {name}: found {str(problem).splitlines()[0]}, expected numbers, texts or times as a "
+            "roll-out writes them. Restore the file from a copy."
+        ) from problem
     return values

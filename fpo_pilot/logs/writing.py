@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fpo_pilot.errors import FpoPilotError, LogError
 from fpo_pilot.logs.atomic import TEMPORARY
-from fpo_pilot.logs.decisions import Decision, events_files, unmatched
+from fpo_pilot.logs.decisions import Decision, events_files, missing_lines, place_of
 from fpo_pilot.logs.ledger import FILE as LEDGER
 from fpo_pilot.logs.ledger import LOCK, Ledger, current, file_hash, files_of, interrupted, is_covered, leftovers
 from fpo_pilot.logs.lock import Lock
@@ -107,13 +107,14 @@ def _end(ledger: Ledger, command: str, covers: Sequence[str], *, recovered: bool
     crash of this command, and stays for `verify` to find.
     """
     run_dir, recorded = ledger.run_dir, {record.sha256 for record in ledger.records}
-    present = events_files(path.relative_to(run_dir).as_posix() for path in files_of(run_dir))
-    names = [n for n in present if is_covered(n, covers) and file_hash(run_dir / n)[0] not in recorded]
-    missing: dict[str, list[Decision]] = {}
-    for name, decision in unmatched(run_dir, ledger.records, names).events:
-        missing.setdefault(name, []).append(decision)
-    for name, decisions in missing.items():
-        ledger.decide(run_dir / name, decisions, recovered=True)
+    for name in events_files(path.relative_to(run_dir).as_posix() for path in files_of(run_dir)):
+        if place_of(name) != name or not is_covered(name, covers) or file_hash(run_dir / name)[0] in recorded:
+            continue
+        try:
+            missing = missing_lines(run_dir, ledger.records, name)
+        except LogError:
+            continue  # `verify` names a file that cannot be read
+        ledger.decide(run_dir / name, missing, recovered=True)
     ledger.end(command, covers, recovered=recovered)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fpo_pilot.evidence import neighbour_correlation
-from fpo_pilot.evidence.gates import non_inferiority_gate, of_independent, rate_gate
+from fpo_pilot.evidence.gates import difference_gate_on_blocks, non_inferiority_gate, rate_gate, rate_gate_on_blocks
 from fpo_pilot.specs.safety import DifferenceGate, RateGate
 
 RATE = RateGate(id="no_trips", event="hard_violation", limit_rate=0.05)
@@ -103,49 +103,73 @@ def sticky(mean: float, keeps: float, n: int, seed: int) -> np.ndarray:
 
 
 def test_blocks_that_hang_together_do_not_pass_and_the_reason_is_told() -> None:
-    data = sticky(20.0, 0.8, 400, seed=1)
+    data = sticky(10.0, 0.95, 120, seed=3)
     plain = non_inferiority_gate(DIFFERENCE, data)
     assert plain.verdict == "pass"
-    held = of_independent(plain, data)
+    held = difference_gate_on_blocks(DIFFERENCE, data)
     assert held.verdict == "inconclusive"
     assert held.correlation == pytest.approx(neighbour_correlation(data))
-    assert "neighbouring blocks correlate by 0.67" in held.detail
+    assert f"neighbouring blocks correlate by {held.correlation:.2g}" in held.detail
     assert (held.value, held.low, held.high, held.n) == (plain.value, plain.low, plain.high, plain.n)
 
 
-def test_blocks_that_swing_do_not_pass_either() -> None:
-    data = 20.0 + 5.0 * (-1.0) ** np.arange(400)
-    assert of_independent(non_inferiority_gate(DIFFERENCE, data), data).verdict == "inconclusive"
+def test_a_gate_passes_on_groups_of_blocks_where_these_are_enough() -> None:
+    data = sticky(20.0, 0.8, 1_600, seed=1)
+    result = difference_gate_on_blocks(DIFFERENCE, data)
+    assert result.verdict == "pass"
+    assert result.correlation is not None
+    assert result.correlation > 0.5
+    assert "it passes on groups of" in result.detail
+    groups = data.reshape(-1, int(result.detail.split("groups of ")[1].split()[0])).mean(axis=1)
+    assert abs(neighbour_correlation(groups)) < 0.2
+    assert non_inferiority_gate(DIFFERENCE, groups).verdict == "pass"
+
+
+def test_blocks_that_swing_are_judged_by_the_mean_of_both() -> None:
+    swing = (-1.0) ** np.arange(400)
+    assert difference_gate_on_blocks(DIFFERENCE, 20.0 + 5.0 * swing).verdict == "pass"
+    assert difference_gate_on_blocks(DIFFERENCE, 20.0 + 5.0 * swing[:30]).verdict == "inconclusive"
 
 
 def test_independent_blocks_pass_as_before_and_say_how_they_correlate() -> None:
-    data = noisy(20.0)
-    result = of_independent(non_inferiority_gate(DIFFERENCE, data), data)
+    result = difference_gate_on_blocks(DIFFERENCE, noisy(20.0))
     assert result.verdict == "pass"
     assert result.correlation is not None
     assert abs(result.correlation) < 0.2
+    assert "groups" not in result.detail
 
 
 def test_a_failure_stands_whatever_the_blocks_are() -> None:
-    data = sticky(-60.0, 0.8, 400, seed=1)
-    assert of_independent(non_inferiority_gate(DIFFERENCE, data), data).verdict == "fail"
+    assert difference_gate_on_blocks(DIFFERENCE, sticky(-60.0, 0.8, 400, seed=1)).verdict == "fail"
 
 
-def test_clean_blocks_are_alike_and_pass() -> None:
-    result = of_independent(rate_gate(RATE, 0, 80), [0.0] * 80)
+@pytest.mark.parametrize("value", [0.1, 0.3, -0.3, 0.7, 2.4])
+def test_equal_differences_are_alike_whatever_their_rounding(value: float) -> None:
+    data = [value + 1e-15 * i for i in range(400)]
+    result = difference_gate_on_blocks(DIFFERENCE, data)
     assert result.verdict == "pass"
     assert result.correlation is None
 
 
-def test_violations_in_a_row_do_not_certify_a_rate() -> None:
-    rare = RateGate(id="rare", event="hard_violation", limit_rate=0.05)
-    apart = [1.0 if i % 100 == 50 else 0.0 for i in range(400)]
-    in_a_row = [1.0 if 200 <= i < 204 else 0.0 for i in range(400)]
-    assert of_independent(rate_gate(rare, 4, 400), apart).verdict == "pass"
-    assert of_independent(rate_gate(rare, 4, 400), in_a_row).verdict == "inconclusive"
+def test_clean_blocks_are_alike_and_pass() -> None:
+    result = rate_gate_on_blocks(RATE, [False] * 80)
+    assert result.verdict == "pass"
+    assert result.correlation is None
+
+
+def test_violations_in_a_row_are_judged_in_groups_and_do_not_hold_for_ever() -> None:
+    apart = [i % 100 == 50 for i in range(400)]
+    in_a_row = [200 <= i < 208 for i in range(400)]
+    assert rate_gate_on_blocks(RATE, apart).verdict == "pass"
+    assert rate_gate(RATE, 8, 400).verdict == "pass"
+    held = rate_gate_on_blocks(RATE, in_a_row)  # one of 50 groups of eight: too few to say less than 5 %
+    assert held.verdict == "inconclusive"
+    assert "neighbouring blocks correlate" in held.detail
+    longer = rate_gate_on_blocks(RATE, in_a_row + [False] * 2_000)
+    assert longer.verdict == "pass"
+    assert "groups of 8 as well" in longer.detail
 
 
 def test_a_series_with_a_hole_is_left_as_it_was_judged() -> None:
     data = [1.0, math.nan, 2.0, 3.0]
-    result = non_inferiority_gate(DIFFERENCE, data)
-    assert of_independent(result, data) == result
+    assert difference_gate_on_blocks(DIFFERENCE, data) == non_inferiority_gate(DIFFERENCE, data)

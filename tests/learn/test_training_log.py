@@ -9,15 +9,21 @@ import pytest
 import torch
 
 from fpo_pilot.errors import CheckpointError, LogError
+from fpo_pilot.exports.choice import Choice
+from fpo_pilot.exports.source import selected
+from fpo_pilot.identification.log import read_log
 from fpo_pilot.learn import train, trainer
 from fpo_pilot.learn.checkpoint import checkpoint_path, read_checkpoint
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import collect
 from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.learn.task import GymTask, PlantTask
-from fpo_pilot.learn.training_log import STAGE, TrainingLog, open_training_log
+from fpo_pilot.learn.training_log import TrainingLog, open_training_log
+from fpo_pilot.logs.reader import TRAINING as STAGE
 from fpo_pilot.logs.reader import read_steps, segments
+from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.verify import verify_run
+from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
 from fpo_pilot.shields.build import build_stack
@@ -44,6 +50,18 @@ def run(folder: Path, spec=GAUSSIAN, *, shielded: bool = True, resume: bool = Fa
     shield = build_stack(plant.safety, plant.spec) if shielded else None
     with writing(folder, "train", TRAINING):
         return train(plant, spec, folder, seed=5, resume=resume, shield=shield, **more)
+
+
+class Stopped(BaseException):
+    """Stands for what stops a training at once."""
+
+
+def _stop_after(update: int):
+    def stops(state) -> None:
+        if state.update == update:
+            raise Stopped
+
+    return stops
 
 
 def steps_of(folder: Path) -> pd.DataFrame:
@@ -117,25 +135,29 @@ def test_a_crash_between_log_and_checkpoint_logs_no_step_twice(tmp_path, monkeyp
 
 
 def test_steps_that_the_checkpoint_knows_and_the_log_has_lost_stop_the_training(tmp_path) -> None:
-    class Enough(Exception): ...
-
-    def stops(state) -> None:
-        if state.update == 4:
-            raise Enough
-
-    with pytest.raises(Enough):
-        train(load_plant("cstr_safety"), GAUSSIAN, tmp_path, seed=5, progress=stops)
+    with pytest.raises(Stopped):
+        train(load_plant("cstr_safety"), GAUSSIAN, tmp_path, seed=5, progress=_stop_after(4))
     for path in segments(tmp_path, STAGE):
         path.unlink()
     with pytest.raises(LogError, match="found 0 rows, expected the 120 that the checkpoint knows"):
         train(load_plant("cstr_safety"), GAUSSIAN, tmp_path, seed=5, resume=True)
 
 
-def test_a_checkpoint_of_an_earlier_release_goes_on_with_a_log_from_there(tmp_path) -> None:
-    log = object.__new__(TrainingLog)
-    log._rows, log._episodes = 0, np.zeros(1, dtype=np.int64)
-    log.load(None)
-    assert log.state() == {"rows": 0, "episodes": [0]}
+def test_a_checkpoint_of_an_earlier_release_goes_on_with_a_log_from_there(tmp_path, monkeypatch) -> None:
+    spec = GAUSSIAN.model_copy(update={"rollout_steps": 25, "logged_environments": 2})
+    cut = tmp_path / "cut"
+    monkeypatch.setattr(TrainingLog, "state", lambda self: None)  # as an earlier release wrote it
+    with pytest.raises(Stopped):
+        train(load_plant("cstr_safety"), spec, cut, seed=5, progress=_stop_after(5))
+    monkeypatch.undo()
+    for path in segments(cut, STAGE):
+        path.unlink()
+    train(load_plant("cstr_safety"), spec, cut, seed=5, resume=True)
+    steps = steps_of(cut)
+    assert steps["seq"].tolist() == list(range(2 * 25 * 3))  # the checkpoint was of the fourth update
+    assert steps["episode_id"].min() == 0
+    assert steps["step"].iloc[0] == 100 - 60  # in the middle of the second episode
+    assert (steps.groupby("episode_id")["step"].diff().dropna() == 1).all()
 
 
 def test_the_logged_density_is_that_of_the_policy_that_proposed(tmp_path) -> None:
@@ -195,14 +217,8 @@ def test_a_run_whose_write_ahead_log_was_left_behind_is_recovered_and_resumed(tm
     run(tmp_path / "whole")
     monkeypatch.setattr(TrainingLog, "close", lambda self: self._log.abandon())  # as a killed process leaves it
 
-    class Killed(BaseException): ...
-
-    def stops(state) -> None:
-        if state.update == 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(tmp_path / "killed", progress=stops)
+    with pytest.raises(Stopped):
+        run(tmp_path / "killed", progress=_stop_after(4))
     monkeypatch.undo()
     assert list((tmp_path / "killed" / "wal").glob("*"))
     copy = shutil.copytree(tmp_path / "killed", tmp_path / "copy")
@@ -213,3 +229,24 @@ def test_a_run_whose_write_ahead_log_was_left_behind_is_recovered_and_resumed(tm
         pass  # another command recovers the rows as well
     assert len(steps_of(copy)) == 120
     assert verify_run(copy, deep=True).intact
+
+
+def test_who_takes_every_row_does_not_mean_those_of_a_training(tmp_path) -> None:
+    run(tmp_path)
+    plant = load_plant("cstr_safety")
+    with (
+        writing(tmp_path, "log", ("steps/*",)),
+        StepLog(tmp_path, "full", step_schema(plant.spec, plant.safety)) as log,
+    ):
+        rows = read_steps(tmp_path, STAGE).slice(0, 60).drop_columns(["seq", "stage"])
+        columns = {name: rows[name].combine_chunks() for name in rows.column_names if name != "arm"}
+        log.append({**columns, "arm": "policy"})
+    assert int(read_logged(tmp_path, plant, WarmStart(arms=(), least_episodes=1)).kept.sum()) == 59
+    frame = read_steps(tmp_path).to_pandas()
+    counts = {
+        choice: set(selected(frame, choice, tmp_path)["arm"])
+        for choice in (Choice(), Choice(arms=("learner",)), Choice(stages=("training",)))
+    }
+    assert list(counts.values()) == [{"policy"}, {"learner"}, {"learner"}]
+    assert read_log(tmp_path, plant.spec).rows == 60
+    assert read_log(tmp_path / "steps" / "stage=training", plant.spec).rows == len(steps_of(tmp_path))

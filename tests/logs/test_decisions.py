@@ -198,6 +198,78 @@ def test_a_later_roll_out_does_not_vouch_for_an_event_that_was_added_before_it(r
     assert places(run) == [f"earlier/rollout-000/{EVENTS}: transition at seq 80"]
 
 
+def test_a_decision_that_was_moved_into_an_earlier_roll_out_is_told(run) -> None:
+    earlier = run / "earlier" / "rollout-000" / EVENTS
+    earlier.parent.mkdir(parents=True)
+    pq.write_table(table_of(CLIMB[:4]), run / EVENTS)
+    pq.write_table(table_of(CLIMB[4:]), earlier)
+    Ledger(run).enter([run / EVENTS, earlier])
+    assert places(run) == [f"earlier/rollout-000/{EVENTS}: guard at seq 77"]
+
+
+def test_two_roll_outs_that_were_exchanged_are_told(run) -> None:
+    roll(run, [event("gate", 5), event("transition", 5)])
+    files = run / EVENTS, run / "earlier" / "rollout-000" / EVENTS
+    newer, older = (file.read_bytes() for file in files)
+    files[0].write_bytes(older)
+    files[1].write_bytes(newer)
+    Ledger(run).enter(files)
+    assert f"earlier/rollout-000/{EVENTS}" in {where.split(":")[0] for where in places(run)}
+
+
+def test_the_newest_roll_out_cannot_be_passed_off_as_an_earlier_one(run) -> None:
+    earlier = run / "earlier" / "rollout-000" / EVENTS
+    earlier.parent.mkdir(parents=True)
+    (run / EVENTS).rename(earlier)
+    ledger = Ledger(run)
+    ledger.lose([EVENTS])
+    ledger.enter([earlier])
+    assert places(run) == [f"earlier/rollout-000/{EVENTS}"]
+
+
+def test_decisions_in_another_order_are_told(run) -> None:
+    pq.write_table(table_of(CLIMB[::-1]), run / EVENTS)
+    Ledger(run).enter([run / EVENTS])
+    (fault,) = verify_run(run).faults
+    assert (fault.where, "another order" in fault.found) == (EVENTS, True)
+
+
+def test_drills_have_lines_of_their_own(run) -> None:
+    drill = run / "drills" / "T-nan"
+    for number in range(2):
+        with writing(run, "rollout of drills/T-nan", ("drills/T-nan/*",)) as held:
+            if number:
+                (drill / "earlier" / "rollout-000").mkdir(parents=True)
+                (drill / EVENTS).rename(drill / "earlier" / "rollout-000" / EVENTS)
+            drill.mkdir(parents=True, exist_ok=True)
+            write_table_atomic(drill / EVENTS, table_of(CLIMB))
+            held.decide(drill / EVENTS, decisions_of(table_of(CLIMB)))
+    assert places(run) == []
+    (drill / EVENTS).unlink()
+    assert sum("guard at seq 77" in where for where in places(run)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("reason", pa.array([b"x"] * 5)),
+        ("t", pa.array([1] * 5, pa.date32())),
+        ("t", pa.array([2**40] * 5, pa.timestamp("s", tz="UTC"))),
+        ("seq", pa.array([1] * 5, pa.decimal128(5, 0))),
+    ],
+    ids=["bytes", "date", "far time", "decimal"],
+)
+def test_events_of_types_that_no_roll_out_writes_are_told_and_do_not_hide_other_faults(run, name, column) -> None:
+    table = table_of(CLIMB)
+    pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), run / EVENTS)
+    Ledger(run).enter([run / EVENTS])
+    assert places(run)[0] == EVENTS
+    with pytest.raises(LogError, match=f"column {name}"):
+        decision_lines(run)
+    with writing(run, "report", REPORT):
+        pass  # a command that writes something else comes to its end
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -257,7 +329,7 @@ def test_a_roll_out_of_before_decisions_were_lines_goes_on_to_verify(tmp_path) -
     assert places(tmp_path) == [f"{earlier}: {k} at seq 40" for k in ("gate", "gate", "transition")]
     shutil.copy(tmp_path / EVENTS, tmp_path / earlier)
     Ledger(tmp_path).enter([tmp_path / earlier])
-    assert places(tmp_path) == [f"{EVENTS}: guard at seq 3"]  # one line is of one event
+    assert places(tmp_path) == [f"{earlier}: guard at seq 3"]  # one line is of one event, and that of the newest file
 
 
 def test_decisions_are_listed_with_the_text_that_their_hash_covers(run) -> None:

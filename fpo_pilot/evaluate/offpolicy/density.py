@@ -22,6 +22,9 @@ LogDensity = Callable[[Tensor, Tensor], Tensor]
 """ln π of proposals ``[N, A]`` at observations ``[N, O]``, of a policy that draws."""
 _INSIDE = 1.0 - 1e-6
 """A squashed action is cut here before the inverse of tanh is taken."""
+_TOLD = 1.0 - 1e-5
+"""A squashed action beyond this, in float32 and mapped to the unit and back, no longer tells what it is the tanh of."""
+_MOST_SATURATED = 0.01
 _NOBODY = "the density of the logged actions is not known; those of an operator or of a PID loop have none that is"
 _WHOLE = ("offline", "full")
 """Stages in which what the policy asks for reaches the plant behind the shield alone, without a share of the incumbent."""
@@ -49,6 +52,19 @@ def density_of(policy: TrainedPolicy, deployment: Deployment) -> tuple[LogDensit
     return None, "the density of this policy is known along its chain only"
 
 
+def saturated(policy: TrainedPolicy, logged: LoggedEpisodes) -> str:
+    """Say where a squashed policy's density is lost to rounding: so near to the ends of the range the log does not tell u.
+
+    Empty where it is not.
+    """
+    if not (isinstance(policy, GaussianPolicy) and policy.spec.squash):
+        return ""
+    share = float((logged.proposal[logged.kept].abs() > _TOLD).any(dim=-1).double().mean())
+    if share <= _MOST_SATURATED:
+        return ""
+    return f"{share:.1%} of the logged proposals are so near to the ends of the range that their density is lost to rounding"
+
+
 def with_density(batch: LogBatch, logged: LoggedEpisodes, log: Path) -> tuple[LogBatch, str]:
     """Return a log with the density of its proposals where the weights that drove are at hand, or why there is none.
 
@@ -63,7 +79,7 @@ def with_density(batch: LogBatch, logged: LoggedEpisodes, log: Path) -> tuple[Lo
     own = {weights_hash(policy), manifest.hashes.get("model")}
     modes = {mode.label: mode for mode in policy.modes()}
     reached: set[str] = set()
-    for stage, mode, model in logged.drivers:
+    for stage, mode, model, whole in logged.drivers:
         if model == "":
             return batch, _NOBODY
         if model not in own:
@@ -75,6 +91,11 @@ def with_density(batch: LogBatch, logged: LoggedEpisodes, log: Path) -> tuple[Lo
             return (
                 batch,
                 f"in stage {stage} what was proposed is not all that moved the plant; choose others by --stage",
+            )
+        if not whole:
+            return (
+                batch,
+                f"in rows of stage {stage} the policy had lost its authority, and what it proposed moved nothing",
             )
         reached.add(mode)
     if len(reached) != 1:

@@ -187,7 +187,7 @@ def fitted_q_estimate(
         confidence: of the interval.
         seed: of the bootstrap.
         possible: least and greatest return that the logged rewards allow; an interval that reaches beyond is not valid.
-        others: from :func:`values_by_other_features`; those that are not possible widen nothing, and are told.
+        others: from :func:`values_by_other_features`; where one is no number, the log does not tell.
     """
     if batch.distinct_episodes < LEAST_EPISODES:
         told = f"{batch.episodes} episodes, {batch.distinct_episodes} of them no copy of another"
@@ -210,11 +210,9 @@ def fitted_q_estimate(
     low, high = limits(drawn, count, confidence)
     if not math.isfinite(value) or not math.isfinite(low) or not math.isfinite(high):
         return off("FQE", "the regression does not settle on this log", batch.episodes)
-    taken = [one for one in others if math.isfinite(one) and (possible is None or possible[0] <= one <= possible[1])]
-    warnings = (
-        f"{len(others) - len(taken)} of {len(others)} other fits do not settle: its interval may be too narrow",
-    )
-    low, high = low + min((value, *taken)) - value, high + max((value, *taken)) - value
+    if not all(map(math.isfinite, others)):
+        return off("FQE", "the regression on other features does not settle on this log", batch.episodes)
+    low, high = low + min((value, *others)) - value, high + max((value, *others)) - value
     if possible is not None and (low < possible[0] or high > possible[1]):
         told = (
             f"{low:.3g} to {high:.3g} lies beyond what the logged rewards allow, {possible[0]:.3g} to {possible[1]:.3g}"
@@ -227,7 +225,6 @@ def fitted_q_estimate(
         low=low,
         high=high,
         episodes=batch.episodes,
-        warnings=warnings if len(taken) < len(others) else (),
     )
 
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from fpo_pilot.commands.evaluate import evaluate_run
-from fpo_pilot.evaluate.offpolicy.density import density_of, with_density
+from fpo_pilot.evaluate.offpolicy.density import density_of, saturated, with_density
 from fpo_pilot.evaluate.offpolicy.importance import per_decision
 from fpo_pilot.evaluate.offpolicy.log import read_batch
 from fpo_pilot.learn import Deployment, load_policy, train
+from fpo_pilot.learn.logged import Driver
 from fpo_pilot.logs.reader import read_episodes
 from fpo_pilot.logs.writing import TRAINING, writing
 from fpo_pilot.plants.load import load_plant
@@ -121,17 +122,21 @@ def test_rows_of_other_weights_have_no_density(run: Path, tmp_path: Path) -> Non
 
 def test_where_the_incumbent_had_a_share_the_proposal_is_not_what_moved_the_plant(run: Path) -> None:
     batch, logged = chosen(run, "noise 1", arm_of(run))
-    shared = replace(logged, drivers=frozenset(("bounded", mode, model) for _, mode, model in logged.drivers))
+    shared = replace(logged, drivers=frozenset(one._replace(stage="bounded") for one in logged.drivers))
     found, reason = with_density(batch, shared, run)
     assert found.log_density is None
     assert "in stage bounded what was proposed is not all that moved the plant" in reason
-    full = replace(logged, drivers=frozenset(("full", mode, model) for _, mode, model in logged.drivers))
+    full = replace(logged, drivers=frozenset(one._replace(stage="full") for one in logged.drivers))
     assert with_density(batch, full, run)[0].log_density is not None
+    lost = replace(full, drivers=full.drivers | {next(iter(full.drivers))._replace(whole=False)})
+    found, reason = with_density(batch, lost, run)
+    assert found.log_density is None
+    assert "had lost its authority" in reason
 
 
 def test_an_incumbent_has_no_density(run: Path) -> None:
     batch, logged = chosen(run, "noise 1", arm_of(run))
-    nobody = replace(logged, drivers=frozenset({("offline", "", "")}))
+    nobody = replace(logged, drivers=frozenset({Driver("offline", "", "")}))
     assert "those of an operator or of a PID loop have none" in with_density(batch, nobody, run)[1]
     assert "those of an operator or of a PID loop have none" in with_density(batch, logged, run / "nowhere")[1]
 
@@ -160,3 +165,13 @@ def test_a_flow_that_explored_with_its_own_noise_has_a_density(tmp_path: Path) -
     assert bool(torch.isfinite(found.log_density).all())
     frame = pd.DataFrame({"x": found.log_density[batch.kept].numpy()})
     assert frame["x"].std() > 0.1
+
+
+def test_a_squashed_policy_at_the_ends_of_its_range_has_no_density_that_the_log_tells(run: Path) -> None:
+    _, logged = chosen(run, "noise 1", arm_of(run))
+    policy = load_policy(run)
+    ends = replace(logged, proposal=torch.where(logged.step[..., None] % 20 == 0, 1.0 - 1e-6, 0.3))  # 5 % of the rows
+    assert saturated(policy, ends) == ""  # not squashed
+    policy.spec = policy.spec.model_copy(update={"squash": True})
+    assert "5.0% of the logged proposals" in saturated(policy, ends)
+    assert saturated(policy, replace(logged, proposal=torch.full_like(logged.proposal, 0.999))) == ""
