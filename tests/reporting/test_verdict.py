@@ -110,6 +110,23 @@ def test_verdicts_are_icon_word_and_colour_in_both_languages(make_run: Make, edi
         assert f'{head} {kanji} <span lang="en" class="sub">{word}</span>' in japanese
 
 
+def test_a_gate_that_waits_for_blocks_that_hang_together_says_so_in_both_languages(
+    make_run: Make, edit_json: Edit
+) -> None:
+    folder = make_run()
+    told = {"en": "they do not count as independent", "ja": "独立とみなせないため"}
+    for verdict, correlation, expected in (
+        ("inconclusive", 0.5, True),
+        ("inconclusive", 0.1, False),
+        ("pass", 0.5, False),
+    ):
+        change = {"verdict": verdict, "correlation": correlation}
+        edit_json(folder / "rollout.json", lambda document, change=change: document["gates"][2].update(change))
+        for language, text in told.items():
+            page = write_report(folder, (language,))[0].read_text(encoding="utf-8")
+            assert (text in page) == expected
+
+
 def test_zero_violations_are_told_with_their_upper_limit_and_never_as_none(make_run: Make) -> None:
     page = write_report(make_run(seeds=59), ("en",))[0].read_text(encoding="utf-8").replace("\u00a0", " ")
     assert "0 of 59 episodes; with 95 % confidence fewer than 5 %" in page
