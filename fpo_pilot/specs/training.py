@@ -57,7 +57,7 @@ class WarmStart(Spec):
     """β: the smaller, the more the better actions of the log count."""
     weight_bound: Positive = 20.0
     arms: tuple[Name, ...] = ("incumbent",)
-    """Who drove in the episodes to learn from, as the log calls them; none named for all."""
+    """Who drove in the episodes to learn from, as the log calls them; none named for all but the learner of a training."""
     least_episodes: Count = 3
     """A log with fewer of them is refused."""
     spread: NonNegative = 0.1
