@@ -20,8 +20,10 @@ from fpo_pilot.evidence.sequential import betting_interval, log_rate_e_value, ra
 from fpo_pilot.specs.safety import DifferenceGate, RateGate
 
 GateVerdict = Literal["pass", "fail", "inconclusive"]
-_LEAST_TO_MERGE = 6
-"""Blocks, so that three are left when two are laid together: fewer show no correlation."""
+LEAST_TO_TELL = 20
+"""Fewer blocks than this do not tell how neighbours correlate: the estimate has a spread of 1/√n. The offline verdict asks for as many."""
+_LEAST_TO_MERGE = 40
+"""Blocks, so that 20 groups are left when two are laid together."""
 
 
 class GateResult(BaseModel):
@@ -164,7 +166,8 @@ def _of_independent(
 
     Blocks that hang together are less evidence than as many that do not, and the sequences take them for independent. So they are
     laid together, two, four, eight and so on to one, until neighbours correlate by less; the gate passes if it passes on these as well.
-    A failure stands whatever they are.
+    A failure stands whatever they are. Blocks that are all alike show no correlation and pass as they are: where an event was never
+    seen, nothing tells how blocks hang together.
 
     Args:
         series: ``[n]`` what is judged of each block, in their order: 1 or 0 of an event, or a difference.
@@ -179,7 +182,12 @@ def _of_independent(
     if math.isnan(found):
         return result
     known = result.model_copy(update={"correlation": found})
-    if result.verdict != "pass" or abs(found) < MOST_CORRELATION:
+    if result.verdict != "pass":
+        return known
+    if len(data) < LEAST_TO_TELL:
+        few = f"{result.detail}; {LEAST_TO_TELL} blocks are needed to tell how neighbours correlate"
+        return known.model_copy(update={"verdict": "inconclusive", "detail": few})
+    if abs(found) < MOST_CORRELATION:
         return known
     told = f"{result.detail}; neighbouring blocks correlate by {found:.2g}, expected less than {MOST_CORRELATION:g}"
     left, together = found, 1

@@ -173,12 +173,16 @@ def unmatched(run_dir: Path, records: Sequence[Record], names: Iterable[str]) ->
 def missing_lines(run_dir: Path, records: Sequence[Record], name: str) -> list[Decision]:
     """Return the decisions of an events file that the last begin has no line of, in their order.
 
+    Those behind a begin of an earlier release have none: what it left is of before decisions were lines.
+
     Raises:
         LogError: the file cannot be read.
     """
     rolled = _roll_outs(records).get(name, [])
-    last = max((record.i for record in records if record.kind == "begin"), default=-1)
-    have = Counter(digest for one in rolled if one.begin == last for digest in one.digests)
+    last = next((record for record in reversed(records) if record.kind == "begin"), None)
+    if last is None or not last.decisions:
+        return []
+    have = Counter(digest for one in rolled if one.begin == last.i for digest in one.digests)
     return _surplus(decisions_of(read_parquet(run_dir / name)), have)
 
 
@@ -275,6 +279,9 @@ def decision_faults(found: Unmatched) -> list[Fault]:
             faults.append(Fault(where, "an event without a line in the ledger", "one that was entered as it happened"))
             continue
         lines.remove(line)
+        if line.sha256 == decision.sha256:
+            faults.append(Fault(where, "an event of another roll-out", f"it in the events of {FILE}:{line.i + 1}"))
+            continue
         digests = f"SHA-256 {decision.sha256[:16]}…", f"{(line.sha256 or '')[:16]}… of {FILE}:{line.i + 1}"
         faults.append(Fault(where, f"an event that was altered ({digests[0]})", digests[1]))
     for line in lines:

@@ -173,3 +173,29 @@ def test_violations_in_a_row_are_judged_in_groups_and_do_not_hold_for_ever() -> 
 def test_a_series_with_a_hole_is_left_as_it_was_judged() -> None:
     data = [1.0, math.nan, 2.0, 3.0]
     assert difference_gate_on_blocks(DIFFERENCE, data) == non_inferiority_gate(DIFFERENCE, data)
+
+
+def test_few_blocks_do_not_tell_how_they_hang_together() -> None:
+    wide = DifferenceGate(id="wide", margin=50.0, range=(-100.0, 100.0))
+    data = 60.0 + 5.0 * np.random.default_rng(2).normal(size=40)
+    first = next(n for n in range(3, 41) if non_inferiority_gate(wide, data[:n]).verdict == "pass")
+    assert first < 20
+    held = difference_gate_on_blocks(wide, data[:19])
+    assert held.verdict == "inconclusive"
+    assert "20 blocks are needed" in held.detail
+    enough = next(n for n in range(20, 41) if abs(neighbour_correlation(data[:n])) < 0.2)
+    assert difference_gate_on_blocks(wide, data[:enough]).verdict == "pass"
+
+
+def test_differences_that_keep_what_they_are_are_not_promoted_by_chance() -> None:
+    """Mean at −margin, half of the range wide, neighbours that keep 90 %, a look after every second block: 100 series."""
+    wide = DifferenceGate(id="wide", margin=0.0, range=(-100.0, 100.0))
+    promoted = {"plain": 0, "on blocks": 0}
+    for seed in range(100):
+        data = np.clip(
+            4.0 * sticky(0.0, 0.9, 120, seed), -100.0, 100.0
+        )  # symmetric about the limit: clipping moves no mean
+        for name, gate in (("plain", non_inferiority_gate), ("on blocks", difference_gate_on_blocks)):
+            promoted[name] += any(gate(wide, data[:n]).verdict == "pass" for n in range(4, 121, 2))
+    assert promoted["plain"] > 15
+    assert promoted["on blocks"] <= 5

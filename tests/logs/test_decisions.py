@@ -204,7 +204,11 @@ def test_a_decision_that_was_moved_into_an_earlier_roll_out_is_told(run) -> None
     pq.write_table(table_of(CLIMB[:4]), run / EVENTS)
     pq.write_table(table_of(CLIMB[4:]), earlier)
     Ledger(run).enter([run / EVENTS, earlier])
-    assert places(run) == [f"earlier/rollout-000/{EVENTS}: guard at seq 77"]
+    (fault,) = verify_run(run).faults
+    assert (fault.where, fault.found) == (
+        f"earlier/rollout-000/{EVENTS}: guard at seq 77",
+        "an event of another roll-out",
+    )
 
 
 def test_two_roll_outs_that_were_exchanged_are_told(run) -> None:
@@ -330,6 +334,23 @@ def test_a_roll_out_of_before_decisions_were_lines_goes_on_to_verify(tmp_path) -
     shutil.copy(tmp_path / EVENTS, tmp_path / earlier)
     Ledger(tmp_path).enter([tmp_path / earlier])
     assert places(tmp_path) == [f"{earlier}: guard at seq 3"]  # one line is of one event, and that of the newest file
+
+
+@pytest.mark.parametrize("name", ["rollout", "report"])
+def test_a_roll_out_of_an_earlier_release_that_was_killed_goes_on_to_verify(tmp_path, name: str) -> None:
+    ledger = Ledger(tmp_path)
+    ledger._write(
+        [ledger._record({"kind": "begin", "path": "rollout", "covers": tuple(ROLLOUT)})]
+    )  # without the mark of now
+    pq.write_table(table_of(CLIMB), tmp_path / EVENTS)
+    if name == "rollout":
+        roll(tmp_path, [event("guard", 3)])
+    else:
+        with writing(tmp_path, name, REPORT):
+            pass
+    found = verify_run(tmp_path)
+    assert found.faults == ()
+    assert found.decisions == ({"guard": 1} if name == "rollout" else {})
 
 
 def test_decisions_are_listed_with_the_text_that_their_hash_covers(run) -> None:
