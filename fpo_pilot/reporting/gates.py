@@ -65,10 +65,10 @@ def _table(table_id: str, caption: Phrase, run: Run, offline: list[Row], results
         caption=caption,
         columns=(
             Column(say("gates.column_stage"), short=True),
-            Column(say("gates.column_gate")),
+            Column(say("gates.column_gate"), short=True),
             Column(say("gates.column_value"), numeric=True),
             Column(say("gates.column_limits"), numeric=True),
-            Column(say("gates.column_criterion"), short=True),
+            Column(say("gates.column_criterion")),
             Column(say("gates.column_n"), numeric=True),
             Column(say("gates.column_verdict"), short=True),
         ),
