@@ -26,6 +26,9 @@ _SAY = {
         en="The density of the logged actions is not known: importance sampling is off.",
         ja="記録された操作の確率密度は不明です。重点サンプリングによる評価は行いません。"),
     "density_known": Text(en="The density of the logged actions is in the log.", ja="記録された操作の確率密度がログにあります。"),
+    "no_draw": Text(
+        en="{count:,} steps lack the density: their actions are held from an older sample, or the cell is empty.",
+        ja="{count:,}周期に確率密度がありません。操作が以前のサンプルの保持値であるか、欄が空です。"),
     "no_reward": Text(
         en="**No reward**: it needs {names}, which the log does not have. Nothing can be learned from returns.",
         ja="**報酬なし**：計算に必要な{names}がログにありません。収益に基づく学習や評価はできません。"),
@@ -86,6 +89,8 @@ def markdown(report: QualityReport, language: Language) -> str:
     lines = [f"# {say('title', plant=report.plant)}", ""]
     facts = report.model_dump(include={"rows", "hours", "episodes", "dropped_episodes", "dropped_rows", "terminated"})
     lines += [say("facts", files=comma.join(report.files), **facts), say(f"density_{report.behavior_density}")]
+    if report.without_density:
+        lines += ["", say("no_draw", count=report.without_density)]
     if report.without_value:
         lines += ["", say("holes", count=report.without_value)]
     if report.no_reward:

@@ -26,6 +26,7 @@ class Piece:
     values: dict[str, Floats]
     quality: dict[str, npt.NDArray[np.uint8]]
     log_density: Floats | None
+    """Of the action of the newest sample; NaN where that is a period old or more, or an action has no usable value in it."""
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -96,7 +97,11 @@ def _on_grid(
         low, high = plant.signals[name].range
         outside = (values[name] < low) | (values[name] > high)
         quality[name] = np.where(outside, OUTSIDE, code).astype(np.uint8)
-    density = None if record.log_density is None else record.log_density[part][newest]
+    density = None
+    if record.log_density is not None:  # of one draw: an action that is held was not drawn again
+        drawn = np.all([np.isfinite(record.values[n][part]) & ~record.bad[n][part] for n in actions], axis=0)
+        own_draw = drawn[newest] & (grid - samples[newest] < period)
+        density = np.where(own_draw, record.log_density[part][newest], np.nan)
     return Piece(record.file[part][newest], grid, values, quality, density)
 
 

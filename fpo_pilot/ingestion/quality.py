@@ -106,6 +106,8 @@ class QualityReport(Figures):
     """Episodes that ended by a trip or the end of the task."""
     without_value: int
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+    without_density: int | None
+    """Steps that lack the density of their actions, held ones among them; None where the map has no column of it."""
     signals: tuple[SignalQuality, ...]
     coverage: tuple[Coverage, ...]
     drift: tuple[Drift, ...]
@@ -140,6 +142,7 @@ def quality_report(
         for role, logged in (("measured", readings), ("action", moved))
         for name in logged
     ]
+    known = columns.get("log_density")
     longest = sorted(ingested.gaps, key=lambda gap: -gap.seconds)[:10]
     return QualityReport(
         plant=spec.plant.id,
@@ -153,6 +156,7 @@ def quality_report(
         no_reward=ingested.no_reward,
         terminated=int(np.asarray(columns["terminated"]).sum()),
         without_value=ingested.without_value,
+        without_density=None if known is None else int(np.isnan(known).sum()),
         signals=tuple(signals),
         coverage=tuple(_pair(a, b, readings[a], moved[b], ranges[a], ranges[b]) for a, b in product(measured, actions)),
         drift=tuple(_drifts({**readings, **moved}, ingested.file, paths)),

@@ -268,6 +268,31 @@ def test_a_density_in_engineering_units_becomes_that_of_normalised_actions(frame
     np.testing.assert_allclose(as_it_is, -np.log(7.0 * scale), rtol=1e-12)
 
 
+DENSITY = MAP + "behavior_density: known\nlog_density: 密度\ndensity_of: normalised\n"
+
+
+def test_a_density_is_that_of_one_draw_and_held_actions_have_none(frame, write) -> None:
+    """Samples every second period: an action that is held was not drawn again."""
+    frame["密度"] = -1.0 - np.arange(len(frame)) / 100.0
+    path = write(frame.iloc[::2], DENSITY)
+    found = take(path)
+    density = found.columns["log_density"]
+    np.testing.assert_allclose(density[::2], frame["密度"][:60:2], rtol=1e-12)
+    assert np.isnan(density[1::2]).all()
+    report = quality_report(found, DECLARED, (path[0],), {"Tc": (295.0, 302.0)}, "known")
+    assert report.without_density == 30
+    assert "30 steps lack" in markdown(report, "en")
+    assert "30周期" in markdown(report, "ja")
+
+
+def test_a_row_has_no_density_where_its_action_has_no_value_of_its_own(frame, write) -> None:
+    frame["密度"] = -1.0 - np.arange(len(frame)) / 100.0
+    frame.loc[5, "ジャケット温度"] = ""
+    density = take(write(frame, DENSITY)).columns["log_density"]
+    assert np.flatnonzero(np.isnan(density)).tolist() == [5]
+    np.testing.assert_allclose(np.delete(density, 5), np.delete(frame["密度"].to_numpy()[:60], 5), rtol=1e-12)
+
+
 def test_a_reward_that_the_log_cannot_hold_is_refused_with_its_time(frame, write) -> None:
     frame.loc[10, "反応器濃度"] = "1e30"  # its square is in the reward
     with pytest.raises(
