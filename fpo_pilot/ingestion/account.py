@@ -35,6 +35,9 @@ _SAY = {
     "holes": Text(
         en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on.",
         ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"),
+    "repeated": Text(
+        en="Samples that two files both have, the same in every column: {count:,}; each was taken once.",
+        ja="2つのファイルに全列の値が同じサンプルが{count:,}件あり、1件ずつにまとめました。"),
     "look": Text(en="Worth a look", ja="確認が必要な点"),
     "nothing": Text(en="nothing", ja="なし"),
     "stuck": Text(
@@ -93,6 +96,8 @@ def markdown(report: QualityReport, language: Language) -> str:
         lines += ["", say("no_draw", count=report.without_density)]
     if report.without_value:
         lines += ["", say("holes", count=report.without_value)]
+    if report.repeated:
+        lines += ["", say("repeated", count=report.repeated)]
     if report.no_reward:
         lines += ["", say("no_reward", names=comma.join(report.no_reward))]
     lines += ["", f"## {say('look')}", "", *(f"- {line}" for line in warnings(report, language) or [say("nothing")])]

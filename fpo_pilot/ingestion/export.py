@@ -42,6 +42,7 @@ class Export:
         bad: of each signal ``[n]``, a reading of bad quality.
         batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
+        row: ``[n]`` where a sample stands in the file, from 1: its line, or its row in Parquet.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Export:
     bad: dict[str, Flags]
     batch: Labels
     log_density: Floats | None
+    row: npt.NDArray[np.int64]
 
 
 def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
@@ -71,7 +73,7 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     if wanted.log_density is not None:
         density = _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
         _refuse_huge(density, wanted.log_density, row)
-    return Export(path, time, values, bad, batch, density)
+    return Export(path, time, values, bad, batch, density, row.line)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ class QualityReport(Figures):
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
     without_density: int | None
     """Steps that lack the density of their actions, held ones among them; None where the map has no column of it."""
+    repeated: int
+    """Samples that two files both have, taken once."""
     signals: tuple[SignalQuality, ...]
     coverage: tuple[Coverage, ...]
     drift: tuple[Drift, ...]
@@ -156,6 +158,7 @@ def quality_report(
         no_reward=ingested.no_reward,
         terminated=int(np.asarray(columns["terminated"]).sum()),
         without_value=ingested.without_value,
+        repeated=ingested.repeated,
         without_density=None if known is None else int(np.isnan(known).sum()),
         signals=tuple(signals),
         coverage=tuple(_pair(a, b, readings[a], moved[b], ranges[a], ranges[b]) for a, b in product(measured, actions)),
