@@ -45,6 +45,10 @@ _SAY = {
         ja="{signal}：同じ値が{steps}周期続いています。センサの固着、または変化時のみの記録の可能性があります"),
     "saturated": Text(en="{signal}: at a limit in {share:.0%} of steps", ja="{signal}：全周期の{share:.0%}で操作限界にあります"),
     "lost": Text(en="{signal}: no good reading in {share:.1%} of steps", ja="{signal}：全周期の{share:.1%}で良好な指示がありません"),
+    "all_bad": Text(
+        en="{signal}: every reading in {file} is bad (most often with the code {code!r}); "
+           "if that code is a good one, name it under `good:`",
+        ja="{signal}：{file}では全指示の品質が不良です（最も多いコードは{code!r}）。使えるコードであれば`good:`に加えてください"),
     "outside": Text(
         en="{signal}: outside its declared range in {share:.1%} of steps; look at unit and range",
         ja="{signal}：全周期の{share:.1%}で宣言した範囲の外にあります。単位と範囲を確認してください"),
@@ -76,6 +80,7 @@ def warnings(report: QualityReport, language: Language) -> list[str]:
     found = []
     for one in report.signals:
         found += _of_signal(one, say)
+    found += [say("all_bad", signal=one.signal, file=one.file, code=one.code) for one in report.all_bad]
     for pair in report.coverage:
         if pair.correlation is not None and abs(pair.correlation) > MOST_CORRELATED:
             found.append(say("follows", action=pair.action, measured=pair.measured, value=pair.correlation))

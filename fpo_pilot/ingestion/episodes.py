@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion.codes import AllBad, all_bad, require_good_codes
 from fpo_pilot.ingestion.declared import DeclaredPlant
 from fpo_pilot.ingestion.density import with_normalised_density
 from fpo_pilot.ingestion.export import Export
@@ -50,6 +51,8 @@ class Ingested:
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
     repeated: int
     """Samples that two files both have, the same in every column; they were taken once."""
+    all_bad: tuple[AllBad, ...]
+    """Files in which every reading of a signal is bad."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,12 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPl
         declared: spec and limits of the plant.
 
     Raises:
-        LogError: two files overlap and differ there, or no episode is long enough.
+        LogError: two files overlap and differ there, no reading of a signal is good, or no episode is long enough.
     """
     spec = declared.spec
     settings = wanted.resampling
     most = wanted.episodes.steps or spec.timing.horizon
+    require_good_codes(exports, wanted)
     record = joined(exports, wanted)
     parts, gaps = pieces(
         with_normalised_density(record, wanted, declared),
@@ -91,7 +95,7 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPl
     episodes = _Episodes(declared, model, wanted)
     for part in parts:
         episodes.add(part)
-    return episodes.result(tuple(gaps), record.repeated)
+    return episodes.result(tuple(gaps), record.repeated, all_bad(exports, wanted))
 
 
 class _Episodes:
@@ -141,7 +145,7 @@ class _Episodes:
         self._dropped[0] += 1
         self._dropped[1] += rows
 
-    def result(self, gaps: tuple[Gap, ...], repeated: int) -> Ingested:
+    def result(self, gaps: tuple[Gap, ...], repeated: int, all_bad: tuple[AllBad, ...]) -> Ingested:
         """Compute rewards and margins of all episodes together, step by step."""
         quality = {name: self._joined([p.quality[name] for p in self._pieces]) for name in self._pieces[0].quality}
         if not self._windows:
@@ -168,6 +172,7 @@ class _Episodes:
             quality=quality,
             without_value=sum(int((~piece.known).sum()) for piece in self._pieces),
             repeated=repeated,
+            all_bad=all_bad,
         )
 
     def _nothing(self, quality: Mapping[str, npt.NDArray[np.uint8]]) -> LogError:

@@ -43,6 +43,7 @@ class Export:
         batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
         row: ``[n]`` where a sample stands in the file, from 1: its line, or its row in Parquet.
+        codes: of each signal with a quality column, how often each code is in the file; the first that comes is the first.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Export:
     batch: Labels
     log_density: Floats | None
     row: npt.NDArray[np.int64]
+    codes: dict[str, dict[str, int]]
 
 
 def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
@@ -63,17 +65,19 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     """
     frame, row = _frame(path, wanted)
     time = _times(frame[wanted.time.column], wanted, row)
-    values, bad = {}, {}
+    values, bad, codes = {}, {}, {}
     for name, entry in wanted.signals.items():
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
         values[name] = _converted(numbers, entry, plant.signals[name].unit, row)
-        bad[name] = _bad(frame, entry, wanted, row)
+        bad[name] = np.zeros(len(frame), np.bool_)
+        if entry.quality is not None:
+            bad[name], codes[name] = _judged(_texts(frame[entry.quality]), entry.quality, wanted, row)
     batch = _batches(frame, wanted, row)
     density = None
     if wanted.log_density is not None:
         density = _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
         _refuse_huge(density, wanted.log_density, row)
-    return Export(path, time, values, bad, batch, density, row.line)
+    return Export(path, time, values, bad, batch, density, row.line, codes)
 
 
 @dataclass(frozen=True)
@@ -245,23 +249,13 @@ def _texts(column: pd.Series) -> pd.Series:
     return column.astype(str).str.strip().where(column.notna(), "")
 
 
-def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap, row: _Rows) -> Flags:
-    if entry.quality is None:
-        return np.zeros(len(frame), np.bool_)
-    codes = _texts(frame[entry.quality])
+def _judged(codes: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> tuple[Flags, dict[str, int]]:
+    """Return which readings are bad, and how often each code is there."""
     both = [code for code in ("0", "192") if code in wanted.good and (codes == code).any()]
     if len(both) > 1:
         index = int(np.flatnonzero((codes != codes.iloc[0]).to_numpy())[0])
         expected = "only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC UA"
-        raise row.error(
-            index, entry.quality, "0 and 192 in one column, both good", f"{expected}. Name the one of yours."
-        )
+        raise row.error(index, name, "0 and 192 in one column, both good", f"{expected}. Name the one of yours.")
+    counts = codes.value_counts(sort=False)
     bad = np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
-    if bad.all():
-        counts = codes.value_counts()
-        told = ", ".join(f"{code!r} ({count} times)" for code, count in counts.head(5).items())
-        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-        good = ", ".join(map(repr, wanted.good))
-        fix = "Correct `good:` in the map, or leave the file out: no reading of the signal can be used."
-        raise row.error(0, entry.quality, f"{told}{more}", f"{good} somewhere, as `good:` says. {fix}")
-    return bad
+    return bad, {str(code): int(count) for code, count in counts.items()}

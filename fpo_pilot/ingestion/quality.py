@@ -82,6 +82,15 @@ class Drift(Figures):
     """Difference of the means, in standard deviations of the first."""
 
 
+class AllBadFigures(Figures):
+    """A file in which every reading of a signal is bad."""
+
+    signal: str
+    file: str
+    code: str
+    """The one that comes most often."""
+
+
 class GapFigures(Figures):
     """Time that is missing."""
 
@@ -110,6 +119,8 @@ class QualityReport(Figures):
     """Steps that lack the density of their actions, held ones among them; None where the map has no column of it."""
     repeated: int
     """Samples that two files both have, taken once."""
+    all_bad: tuple[AllBadFigures, ...]
+    """Signals without a good reading in a whole file."""
     signals: tuple[SignalQuality, ...]
     coverage: tuple[Coverage, ...]
     drift: tuple[Drift, ...]
@@ -159,6 +170,9 @@ def quality_report(
         terminated=int(np.asarray(columns["terminated"]).sum()),
         without_value=ingested.without_value,
         repeated=ingested.repeated,
+        all_bad=tuple(
+            AllBadFigures(signal=one.signal, file=paths[one.file].name, code=one.code) for one in ingested.all_bad
+        ),
         without_density=None if known is None else int(np.isnan(known).sum()),
         signals=tuple(signals),
         coverage=tuple(_pair(a, b, readings[a], moved[b], ranges[a], ranges[b]) for a, b in product(measured, actions)),
