@@ -10,6 +10,9 @@ from fpo_pilot.errors import LogError
 from fpo_pilot.ingestion.export import Export
 from fpo_pilot.specs.ingestion import IngestionMap
 
+_SCHEMES = ("0", "192")
+"""The good codes of OPC UA and of OPC DA: what is good in one is bad in the other."""
+
 
 @dataclass(frozen=True)
 class AllBad:
@@ -32,7 +35,7 @@ def require_good_codes(exports: Sequence[Export], wanted: IngestionMap) -> None:
             continue
         counts = Counter[str]()
         for one in exports:
-            counts.update(one.codes[name])
+            counts.update({code: seen.count for code, seen in one.codes[name].items()})
         if counts.keys() & set(wanted.good):
             continue
         told = ", ".join(f"{code!r} ({count} times)" for code, count in counts.most_common(5))
@@ -45,10 +48,33 @@ def require_good_codes(exports: Sequence[Export], wanted: IngestionMap) -> None:
         )
 
 
+def require_one_scheme(exports: Sequence[Export], wanted: IngestionMap) -> None:
+    """Refuse a record in which both 0 and 192 count as good readings of a signal, in whatever files.
+
+    Raises:
+        LogError: they do.
+    """
+    both = [code for code in _SCHEMES if code in wanted.good]
+    for name, entry in wanted.signals.items():
+        if entry.quality is None or len(both) < 2:
+            continue
+        found = [next((one for one in exports if code in one.codes[name]), None) for code in both]
+        at = [(one.path, one.codes[name][code].row) for one, code in zip(found, both, strict=True) if one is not None]
+        if len(at) < 2:
+            continue
+        (path, row), (other, behind) = at if found[0] is not found[1] else sorted(at, key=lambda one: one[1])
+        elsewhere = f" of {other}" if other != path else ""
+        raise LogError(
+            f"{path}: row {row}, column {entry.quality}: found {' and '.join(both)} in one column, both good (the other one in row "
+            f"{behind}{elsewhere}), expected only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC "
+            "UA. Name the one of yours."
+        )
+
+
 def all_bad(exports: Sequence[Export], wanted: IngestionMap) -> tuple[AllBad, ...]:
     """Return signals and files in which no reading of the signal is good."""
     return tuple(
-        AllBad(name, number, max(codes, key=lambda code: codes[code]))
+        AllBad(name, number, max(codes, key=lambda code: codes[code].count))
         for number, one in enumerate(exports)
         for name, codes in one.codes.items()
         if not codes.keys() & set(wanted.good)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.ingestion.codes import AllBad, all_bad, require_good_codes
+from fpo_pilot.ingestion.codes import AllBad, all_bad, require_good_codes, require_one_scheme
 from fpo_pilot.ingestion.declared import DeclaredPlant
 from fpo_pilot.ingestion.density import with_normalised_density
 from fpo_pilot.ingestion.export import Export
@@ -80,6 +80,7 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPl
     spec = declared.spec
     settings = wanted.resampling
     most = wanted.episodes.steps or spec.timing.horizon
+    require_one_scheme(exports, wanted)
     require_good_codes(exports, wanted)
     record = joined(exports, wanted)
     parts, gaps = pieces(

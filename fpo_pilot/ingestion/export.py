@@ -32,6 +32,14 @@ _NO_BATCH = ("", "nan", "nat", "null", "none", "<na>")
 
 
 @dataclass(frozen=True)
+class Code:
+    """Of a quality code: how often it is in a file, and the first row with it."""
+
+    count: int
+    row: int
+
+
+@dataclass(frozen=True)
 class Export:
     """Samples of one file in the order of time, in the units of the plant.
 
@@ -43,7 +51,7 @@ class Export:
         batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
         row: ``[n]`` where a sample stands in the file, from 1: its line, or its row in Parquet.
-        codes: of each signal with a quality column, how often each code is in the file; the first that comes is the first.
+        codes: of each signal with a quality column, the codes in the file.
     """
 
     path: Path
@@ -53,7 +61,7 @@ class Export:
     batch: Labels
     log_density: Floats | None
     row: npt.NDArray[np.int64]
-    codes: dict[str, dict[str, int]]
+    codes: dict[str, dict[str, Code]]
 
 
 def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
@@ -71,7 +79,7 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
         values[name] = _converted(numbers, entry, plant.signals[name].unit, row)
         bad[name] = np.zeros(len(frame), np.bool_)
         if entry.quality is not None:
-            bad[name], codes[name] = _judged(_texts(frame[entry.quality]), entry.quality, wanted, row)
+            bad[name], codes[name] = _judged(_texts(frame[entry.quality]), wanted, row)
     batch = _batches(frame, wanted, row)
     density = None
     if wanted.log_density is not None:
@@ -249,13 +257,12 @@ def _texts(column: pd.Series) -> pd.Series:
     return column.astype(str).str.strip().where(column.notna(), "")
 
 
-def _judged(codes: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> tuple[Flags, dict[str, int]]:
-    """Return which readings are bad, and how often each code is there."""
-    both = [code for code in ("0", "192") if code in wanted.good and (codes == code).any()]
-    if len(both) > 1:
-        index = int(np.flatnonzero((codes != codes.iloc[0]).to_numpy())[0])
-        expected = "only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC UA"
-        raise row.error(index, name, "0 and 192 in one column, both good", f"{expected}. Name the one of yours.")
-    counts = codes.value_counts(sort=False)
-    bad = np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
-    return bad, {str(code): int(count) for code, count in counts.items()}
+def _judged(codes: pd.Series, wanted: IngestionMap, row: _Rows) -> tuple[Flags, dict[str, Code]]:
+    """Return which readings are bad, and what each code is worth knowing of."""
+    numbers, texts = pd.factorize(codes)
+    first = np.unique(numbers, return_index=True)[1]
+    counts = np.bincount(numbers)
+    found = {
+        str(text): Code(int(count), int(row.line[at])) for text, count, at in zip(texts, counts, first, strict=True)
+    }
+    return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_), found
