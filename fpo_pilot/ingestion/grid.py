@@ -87,11 +87,13 @@ def _on_grid(
 ) -> Piece:
     samples, period = record.time[part], round(plant.timing.period * 1e9)
     newest = np.searchsorted(samples, grid, side="right") - 1
+    empty = (np.diff(samples, append=samples[-1]) > reach)[newest] & (grid > samples[newest])  # in a gap of a batch
     values, quality = {}, {}
     for name, column in record.values.items():
         own, usable = column[part], np.isfinite(column[part]) & ~record.bad[name][part]
         held = name in actions or plant.signals[name].role == "reference" or method == "hold"
         values[name] = (_held if held else _between)(samples, own, usable, grid, reach)
+        values[name][empty] = np.nan
         fresh = usable[newest] & (_age(samples[usable], grid) < period)
         code = np.where(np.isnan(values[name]), BAD, np.where(fresh, GOOD, HELD))
         low, high = plant.signals[name].range
