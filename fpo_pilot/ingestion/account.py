@@ -33,8 +33,10 @@ _SAY = {
         en="**No reward**: it needs {names}, which the log does not have. Nothing can be learned from returns.",
         ja="**報酬なし**：計算に必要な{names}がログにありません。収益に基づく学習や評価はできません。"),
     "holes": Text(
-        en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on.",
-        ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"),
+        en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on. "
+           "Left out, too, are {before:,} steps right before a hole: what came of them is not known.",
+        ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"
+           "欠落の直前の{before:,}周期も、結果が分からないため除きました。"),
     "repeated": Text(
         en="Samples that two files both have, the same in every column: {count:,}; each was taken once.",
         ja="2つのファイルに全列の値が同じサンプルが{count:,}件あり、1件ずつにまとめました。"),
@@ -100,7 +102,7 @@ def markdown(report: QualityReport, language: Language) -> str:
     if report.without_density:
         lines += ["", say("no_draw", count=report.without_density)]
     if report.without_value:
-        lines += ["", say("holes", count=report.without_value)]
+        lines += ["", say("holes", count=report.without_value, before=report.without_outcome)]
     if report.repeated:
         lines += ["", say("repeated", count=report.repeated)]
     if report.no_reward:

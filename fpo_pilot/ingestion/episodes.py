@@ -49,6 +49,8 @@ class Ingested:
     """Of each signal ``[M]``: the codes of ``values``."""
     without_value: int
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+    without_outcome: int
+    """Steps right before such a hole: what came of them is not known, and they are left out."""
     repeated: int
     """Samples that two files both have, the same in every column; they were taken once."""
     all_bad: tuple[AllBad, ...]
@@ -172,6 +174,7 @@ class _Episodes:
             values={name: self._column(name) for name in self._pieces[0].values},
             quality=quality,
             without_value=sum(int((~piece.known).sum()) for piece in self._pieces),
+            without_outcome=sum(int((piece.known[:-1] & ~piece.known[1:]).sum()) for piece in self._pieces),
             repeated=repeated,
             all_bad=all_bad,
         )

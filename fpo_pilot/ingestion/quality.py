@@ -115,6 +115,8 @@ class QualityReport(Figures):
     """Episodes that ended by a trip or the end of the task."""
     without_value: int
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+    without_outcome: int
+    """Steps right before such a hole, left out since what came of them is not known."""
     without_density: int | None
     """Steps that lack the density of their actions, held ones among them; None where the map has no column of it."""
     repeated: int
@@ -169,6 +171,7 @@ def quality_report(
         no_reward=ingested.no_reward,
         terminated=int(np.asarray(columns["terminated"]).sum()),
         without_value=ingested.without_value,
+        without_outcome=ingested.without_outcome,
         repeated=ingested.repeated,
         all_bad=tuple(
             AllBadFigures(signal=one.signal, file=paths[one.file].name, code=one.code) for one in ingested.all_bad

@@ -118,6 +118,19 @@ def test_a_reading_is_good_only_while_it_is_younger_than_a_period(frame, write) 
     assert found.quality["Tc"][:7].tolist() == [0, 2, 2, 0, 2, 2, 0]
 
 
+def test_every_time_of_the_grid_is_in_the_account(frame, write) -> None:
+    """A step before a hole was missing from it."""
+    frame.loc[10:16, "反応器温度_状態"] = "異常"  # no value from 13 to 16
+    frame.loc[30:36, "ジャケット温度"] = ""  # nor from 33 to 36
+    path = write(frame.drop(index=range(50, 55)), MAP + "episodes: {at_least: 7}\n")
+    found = take(path)
+    assert (found.rows, found.without_value, found.without_outcome, found.dropped_rows) == (12 + 15 + 12, 8, 2, 5)
+    assert found.rows + found.without_value + found.without_outcome + found.dropped_rows + 2 == 56  # 2 that end a piece
+    report = quality_report(found, DECLARED, (path[0],), {"Tc": (295.0, 302.0)}, "none")
+    assert "Left out, too, are 2 steps right before a hole" in markdown(report, "en")
+    assert "欠落の直前の2周期も" in markdown(report, "ja")
+
+
 def test_where_an_action_is_not_known_an_episode_has_a_hole(frame, write) -> None:
     frame.loc[20:30, "ジャケット温度"] = ""
     found = take(write(frame))
