@@ -45,6 +45,21 @@ def test_lines_around_the_header_are_passed_over(frame, write) -> None:
     assert len(read((path, mapped)).time) == len(frame)
 
 
+@pytest.mark.parametrize("form", ['format: "%Y/%m/%d %H:%M:%S", ', ""])
+def test_a_sample_where_a_line_of_units_is_to_be_passed_over_is_refused(frame, write, form) -> None:
+    """The first sample of a file without a line of units was lost in silence."""
+    if not form:
+        frame["日時"] = frame["日時"].str.replace("/", "-")
+    path, mapped = write(frame, MAP.replace('format: "%Y/%m/%d %H:%M:%S", ', form) + "skip_after: 1\n")
+    told = r"export.csv: row 2, column 日時: found the time '2026.04.01 08:00:00', expected a line that is no data.*`skip_after: 1`"
+    with pytest.raises(LogError, match=told):
+        read((path, mapped))
+    head, *rows = path.read_text("cp932").splitlines()
+    for units in ("", "-", "s,mol/m3,degC,-,degC,-", "yyyy/mm/dd,1,2,3,4,5", "1,2,3,4,5,6"):
+        path.write_text("\n".join([head, units, *rows]), "cp932")
+        assert len(read((path, mapped)).time) == len(frame)
+
+
 def test_a_decimal_comma_is_read_where_it_is_declared_and_named_where_it_is_not(frame, write) -> None:
     def comma(text: str) -> str:
         return text.replace(".", ",") if text.replace(".", "").replace("-", "").isdigit() else text
@@ -122,6 +137,7 @@ def test_a_row_that_a_quote_spreads_over_several_lines_is_refused(frame, write, 
     frame["備考"] = ""
     path, mapped = write(frame, MAP + "skip_after: 1\n")
     lines = path.read_text("cp932").splitlines()
+    lines.insert(1, "-,mol/m3,degC,-,degC,-,")
     lines[first] += '"valve sticks'
     lines[last] += 'ok again"'
     path.write_text("\n".join(lines), "cp932")
