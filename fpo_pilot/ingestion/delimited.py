@@ -42,12 +42,16 @@ def require_columns(present: Sequence[str], wanted: IngestionMap, path: Path) ->
     Raises:
         LogError: it does.
     """
+    named = {column for _, column in needed_columns(wanted)}
     for where, column in needed_columns(wanted):
         if column not in present:
             shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
-            fix = did_you_mean(
-                column, tuple(present), f"Correct `{where}` in the map, or `skip_before` and `delimiter`."
+            otherwise = (
+                f"Add the column to the file, or ingest it apart, with a map without `{where}`."
+                if where.endswith(".quality")
+                else f"Correct `{where}` in the map, or `skip_before` and `delimiter`."
             )
+            fix = did_you_mean(column, tuple(one for one in present if one not in named), otherwise)
             raise LogError(f"{path}: found no column {column!r} (there are {shown}), expected it for {where}. {fix}")
         if present.count(column) > 1:
             at = " and ".join(str(index + 1) for index, name in enumerate(present) if name == column)

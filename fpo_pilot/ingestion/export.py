@@ -198,13 +198,13 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
     text = column.astype(str).str.strip()
     empty = (column.isna() | text.isin(wanted.missing)).to_numpy(np.bool_)
     comma = wanted.decimal == ","
-    dotted = np.flatnonzero(comma & ~empty & text.str.contains(".", regex=False).to_numpy(np.bool_))
+    plain = text.str.replace(",", ".", regex=False) if comma else text
+    numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
+    dotted = np.flatnonzero(~empty & _dotted(text) & comma)
     if len(dotted):
         expected = f"a number without a dot, since `decimal:` is a comma ({len(dotted)} such rows)"
         fix = "A dot that parts thousands: export without them, 299.000 could be either. One that is a decimal sign: correct `decimal:`."
         raise row.error(int(dotted[0]), name, repr(text.iloc[dotted[0]]), f"{expected}. {fix}")
-    plain = text.str.replace(",", ".", regex=False) if comma else text
-    numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
     wrong = np.flatnonzero((np.isnan(numbers) | np.isinf(numbers)) & ~empty)
     if len(wrong):
         found = text.iloc[wrong[0]]
@@ -215,6 +215,13 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
         )
         raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")
     return numbers
+
+
+def _dotted(text: pd.Series) -> Flags:
+    """Return which texts are numbers with a dot, as a decimal sign or between thousands; a word with a dot is none."""
+    bare = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    dots = text.str.contains(".", regex=False)
+    return np.asarray((dots & pd.to_numeric(bare, errors="coerce").notna()).to_numpy(), np.bool_)
 
 
 def _converted(numbers: Floats, entry: SignalColumn, unit: str, row: _Rows) -> Floats:

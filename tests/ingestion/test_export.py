@@ -131,6 +131,28 @@ def test_another_encoding_a_missing_column_and_a_doubled_one_are_refused(frame, 
         read((path, mapped))
 
 
+def test_a_file_without_its_quality_column_is_told_what_can_be_done(frame, write) -> None:
+    """A column that the map names for something else is not what was meant."""
+    with pytest.raises(LogError, match=r"signals.T.quality. Add the column to the file, or ingest it apart") as found:
+        read(write(frame.drop(columns="反応器温度_状態")))
+    assert "Did you mean" not in str(found.value)
+    with pytest.raises(LogError, match=r"signals.T.quality. Did you mean `反応器温度_状況`"):
+        read(write(frame.rename(columns={"反応器温度_状態": "反応器温度_状況"})))
+
+
+def test_with_a_decimal_comma_a_text_with_a_dot_is_no_number_and_may_be_named_as_missing(frame, write) -> None:
+    few = frame.head(3).map(lambda text: text.replace(".", ","))
+    few.loc[1, "ジャケット温度"] = "No Data."
+    path, mapped = write(few)
+    path.write_text(few.to_csv(index=False, sep=";"), "cp932")
+    with pytest.raises(
+        LogError, match=r"row 3, column ジャケット温度: found 'No Data.', expected a number .*`missing:`"
+    ):
+        read((path, write_map(mapped, "delimiter: ;\ndecimal: ','\n")))
+    export = read((path, write_map(mapped, "delimiter: ;\ndecimal: ','\nmissing: ['', 'No Data.']\n")))
+    assert np.isnan(export.values["Tc"]).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(("first", "last"), [(1, 3), (5, 8)])
 def test_a_row_that_a_quote_spreads_over_several_lines_is_refused(frame, write, first, last) -> None:
     """The comment of an operator swallowed the rows behind it, and they were held as if nothing had been sampled."""
