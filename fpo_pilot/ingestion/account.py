@@ -26,12 +26,20 @@ _SAY = {
         en="The density of the logged actions is not known: importance sampling is off.",
         ja="記録された操作の確率密度は不明です。重点サンプリングによる評価は行いません。"),
     "density_known": Text(en="The density of the logged actions is in the log.", ja="記録された操作の確率密度がログにあります。"),
+    "no_draw": Text(
+        en="{count:,} steps lack the density: their actions are held from an older sample, or the cell is empty.",
+        ja="{count:,}周期に確率密度がありません。操作が以前のサンプルの保持値であるか、欄が空です。"),
     "no_reward": Text(
         en="**No reward**: it needs {names}, which the log does not have. Nothing can be learned from returns.",
         ja="**報酬なし**：計算に必要な{names}がログにありません。収益に基づく学習や評価はできません。"),
     "holes": Text(
-        en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on.",
-        ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"),
+        en="At {count:,} times a reading, an action or a set point has no value: its episode has a hole there, and counts its steps on. "
+           "Left out, too, are {before:,} steps right before a hole: what came of them is not known.",
+        ja="{count:,}周期で、指示、操作、設定値のいずれかに値がありません。その周期はエピソードから抜けており、周期番号はそのまま数えます。"
+           "欠落の直前の{before:,}周期も、結果が分からないため除きました。"),
+    "repeated": Text(
+        en="Samples that two files both have, the same in every column: {count:,}; each was taken once.",
+        ja="2つのファイルに全列の値が同じサンプルが{count:,}件あり、1件ずつにまとめました。"),
     "look": Text(en="Worth a look", ja="確認が必要な点"),
     "nothing": Text(en="nothing", ja="なし"),
     "stuck": Text(
@@ -39,6 +47,10 @@ _SAY = {
         ja="{signal}：同じ値が{steps}周期続いています。センサの固着、または変化時のみの記録の可能性があります"),
     "saturated": Text(en="{signal}: at a limit in {share:.0%} of steps", ja="{signal}：全周期の{share:.0%}で操作限界にあります"),
     "lost": Text(en="{signal}: no good reading in {share:.1%} of steps", ja="{signal}：全周期の{share:.1%}で良好な指示がありません"),
+    "all_bad": Text(
+        en="{signal}: every reading in {file} is bad (most often with the code {code!r}); "
+           "if that code is a good one, name it under `good:`",
+        ja="{signal}：{file}では全指示の品質が不良です（最も多いコードは{code!r}）。使えるコードであれば`good:`に加えてください"),
     "outside": Text(
         en="{signal}: outside its declared range in {share:.1%} of steps; look at unit and range",
         ja="{signal}：全周期の{share:.1%}で宣言した範囲の外にあります。単位と範囲を確認してください"),
@@ -70,6 +82,7 @@ def warnings(report: QualityReport, language: Language) -> list[str]:
     found = []
     for one in report.signals:
         found += _of_signal(one, say)
+    found += [say("all_bad", signal=one.signal, file=one.file, code=one.code) for one in report.all_bad]
     for pair in report.coverage:
         if pair.correlation is not None and abs(pair.correlation) > MOST_CORRELATED:
             found.append(say("follows", action=pair.action, measured=pair.measured, value=pair.correlation))
@@ -86,8 +99,12 @@ def markdown(report: QualityReport, language: Language) -> str:
     lines = [f"# {say('title', plant=report.plant)}", ""]
     facts = report.model_dump(include={"rows", "hours", "episodes", "dropped_episodes", "dropped_rows", "terminated"})
     lines += [say("facts", files=comma.join(report.files), **facts), say(f"density_{report.behavior_density}")]
+    if report.without_density:
+        lines += ["", say("no_draw", count=report.without_density)]
     if report.without_value:
-        lines += ["", say("holes", count=report.without_value)]
+        lines += ["", say("holes", count=report.without_value, before=report.without_outcome)]
+    if report.repeated:
+        lines += ["", say("repeated", count=report.repeated)]
     if report.no_reward:
         lines += ["", say("no_reward", names=comma.join(report.no_reward))]
     lines += ["", f"## {say('look')}", "", *(f"- {line}" for line in warnings(report, language) or [say("nothing")])]

@@ -42,12 +42,16 @@ def require_columns(present: Sequence[str], wanted: IngestionMap, path: Path) ->
     Raises:
         LogError: it does.
     """
+    named = {column for _, column in needed_columns(wanted)}
     for where, column in needed_columns(wanted):
         if column not in present:
             shown = ", ".join(present[:20]) + (", …" if len(present) > 20 else "")
-            fix = did_you_mean(
-                column, tuple(present), f"Correct `{where}` in the map, or `skip_before` and `delimiter`."
+            otherwise = (
+                f"Add the column to the file, or ingest it apart, with a map without `{where}`."
+                if where.endswith(".quality")
+                else f"Correct `{where}` in the map, or `skip_before` and `delimiter`."
             )
+            fix = did_you_mean(column, tuple(one for one in present if one not in named), otherwise)
             raise LogError(f"{path}: found no column {column!r} (there are {shown}), expected it for {where}. {fix}")
         if present.count(column) > 1:
             at = " and ".join(str(index + 1) for index, name in enumerate(present) if name == column)
@@ -79,7 +83,7 @@ def read_delimited(path: Path, wanted: IngestionMap) -> Delimited:
             names.pop()
         require_columns(names, wanted, path)
         for _ in range(wanted.skip_after):
-            next(reader, None)
+            _refuse_sample(next(reader, []), names, reader.number, wanted, path)
         chosen = {column: names.index(column) for _, column in needed_columns(wanted)}
         texts: dict[str, list[str]] = {column: [] for column in chosen}
         numbers: list[int] = []
@@ -134,6 +138,19 @@ def _text(path: Path, wanted: IngestionMap) -> str:
         ) from problem
     except OSError as problem:
         raise LogError(f"{path}: found a file that cannot be read ({problem}), expected an export.") from problem
+
+
+def _refuse_sample(fields: list[str], names: list[str], number: int, wanted: IngestionMap, path: Path) -> None:
+    """Refuse to pass over a line with a time in it: it is no line of units, and a sample would be lost."""
+    index = names.index(wanted.time.column)
+    text = fields[index].strip() if index < len(fields) else ""
+    form = wanted.time.format or "ISO8601"
+    if text and not pd.isna(pd.to_datetime(text, format=form, errors="coerce", utc=True)):
+        raise LogError(
+            f"{path}: row {number}, column {wanted.time.column}: found the time {text!r}, expected a line that is no data, such as one of "
+            f"units, since `skip_after: {wanted.skip_after}` passes over it. Write fewer if no file has such a line; if only this one "
+            "lacks it, add it to the file: a map is for all files."
+        )
 
 
 def _rows(reader: _Lines, names: list[str], wanted: IngestionMap, path: Path) -> Iterator[tuple[int, list[str]]]:

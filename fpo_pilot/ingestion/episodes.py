@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.errors import LogError
+from fpo_pilot.ingestion.codes import AllBad, all_bad, require_good_codes, require_one_scheme
 from fpo_pilot.ingestion.declared import DeclaredPlant
 from fpo_pilot.ingestion.density import with_normalised_density
 from fpo_pilot.ingestion.export import Export
@@ -48,6 +49,12 @@ class Ingested:
     """Of each signal ``[M]``: the codes of ``values``."""
     without_value: int
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+    without_outcome: int
+    """Steps right before such a hole: what came of them is not known, and they are left out."""
+    repeated: int
+    """Samples that two files both have, the same in every column; they were taken once."""
+    all_bad: tuple[AllBad, ...]
+    """Files in which every reading of a signal is bad."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,21 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPl
     """Put exports together to a step log: a row holds what was read at the beginning of a step, what was applied during it, and its worth.
 
     Args:
-        exports: files in any order, of one map; they may not overlap in time. A batch may go on from one to the next.
+        exports: files in any order, of one map; where they overlap in time they must be the same. A batch may go on from one to the next.
         wanted: the map.
         declared: spec and limits of the plant.
 
     Raises:
-        LogError: two files overlap, or no episode is long enough.
+        LogError: two files overlap and differ there, no reading of a signal is good, or no episode is long enough.
     """
     spec = declared.spec
     settings = wanted.resampling
     most = wanted.episodes.steps or spec.timing.horizon
+    require_one_scheme(exports, wanted)
+    require_good_codes(exports, wanted)
+    record = joined(exports, wanted)
     parts, gaps = pieces(
-        with_normalised_density(joined(exports), wanted, declared),
+        with_normalised_density(record, wanted, declared),
         spec,
         method=settings.method,
         max_gap=settings.max_gap,
@@ -88,7 +98,7 @@ def ingest(exports: Sequence[Export], wanted: IngestionMap, declared: DeclaredPl
     episodes = _Episodes(declared, model, wanted)
     for part in parts:
         episodes.add(part)
-    return episodes.result(tuple(gaps))
+    return episodes.result(tuple(gaps), record.repeated, all_bad(exports, wanted))
 
 
 class _Episodes:
@@ -138,7 +148,7 @@ class _Episodes:
         self._dropped[0] += 1
         self._dropped[1] += rows
 
-    def result(self, gaps: tuple[Gap, ...]) -> Ingested:
+    def result(self, gaps: tuple[Gap, ...], repeated: int, all_bad: tuple[AllBad, ...]) -> Ingested:
         """Compute rewards and margins of all episodes together, step by step."""
         quality = {name: self._joined([p.quality[name] for p in self._pieces]) for name in self._pieces[0].quality}
         if not self._windows:
@@ -164,6 +174,9 @@ class _Episodes:
             values={name: self._column(name) for name in self._pieces[0].values},
             quality=quality,
             without_value=sum(int((~piece.known).sum()) for piece in self._pieces),
+            without_outcome=sum(int((piece.known[:-1] & ~piece.known[1:]).sum()) for piece in self._pieces),
+            repeated=repeated,
+            all_bad=all_bad,
         )
 
     def _nothing(self, quality: Mapping[str, npt.NDArray[np.uint8]]) -> LogError:

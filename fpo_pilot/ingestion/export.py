@@ -32,6 +32,14 @@ _NO_BATCH = ("", "nan", "nat", "null", "none", "<na>")
 
 
 @dataclass(frozen=True)
+class Code:
+    """Of a quality code: how often it is in a file, and the first row with it."""
+
+    count: int
+    row: int
+
+
+@dataclass(frozen=True)
 class Export:
     """Samples of one file in the order of time, in the units of the plant.
 
@@ -42,6 +50,8 @@ class Export:
         bad: of each signal ``[n]``, a reading of bad quality.
         batch: ``[n]`` texts of the episode column; all empty without one.
         log_density: ``[n]`` of the logged actions, or None.
+        row: ``[n]`` where a sample stands in the file, from 1: its line, or its row in Parquet.
+        codes: of each signal with a quality column, the codes in the file.
     """
 
     path: Path
@@ -50,6 +60,8 @@ class Export:
     bad: dict[str, Flags]
     batch: Labels
     log_density: Floats | None
+    row: npt.NDArray[np.int64]
+    codes: dict[str, dict[str, Code]]
 
 
 def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
@@ -61,17 +73,19 @@ def read_export(path: Path, wanted: IngestionMap, plant: PlantSpec) -> Export:
     """
     frame, row = _frame(path, wanted)
     time = _times(frame[wanted.time.column], wanted, row)
-    values, bad = {}, {}
+    values, bad, codes = {}, {}, {}
     for name, entry in wanted.signals.items():
         numbers = _numbers(frame[entry.column], entry.column, wanted, row)
         values[name] = _converted(numbers, entry, plant.signals[name].unit, row)
-        bad[name] = _bad(frame, entry, wanted, row)
+        bad[name] = np.zeros(len(frame), np.bool_)
+        if entry.quality is not None:
+            bad[name], codes[name] = _judged(_texts(frame[entry.quality]), wanted, row)
     batch = _batches(frame, wanted, row)
     density = None
     if wanted.log_density is not None:
         density = _numbers(frame[wanted.log_density], wanted.log_density, wanted, row)
         _refuse_huge(density, wanted.log_density, row)
-    return Export(path, time, values, bad, batch, density)
+    return Export(path, time, values, bad, batch, density, row.line, codes)
 
 
 @dataclass(frozen=True)
@@ -184,13 +198,13 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
     text = column.astype(str).str.strip()
     empty = (column.isna() | text.isin(wanted.missing)).to_numpy(np.bool_)
     comma = wanted.decimal == ","
-    dotted = np.flatnonzero(comma & ~empty & text.str.contains(".", regex=False).to_numpy(np.bool_))
+    plain = text.str.replace(",", ".", regex=False) if comma else text
+    numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
+    dotted = np.flatnonzero(~empty & _dotted(text) & comma)
     if len(dotted):
         expected = f"a number without a dot, since `decimal:` is a comma ({len(dotted)} such rows)"
         fix = "A dot that parts thousands: export without them, 299.000 could be either. One that is a decimal sign: correct `decimal:`."
         raise row.error(int(dotted[0]), name, repr(text.iloc[dotted[0]]), f"{expected}. {fix}")
-    plain = text.str.replace(",", ".", regex=False) if comma else text
-    numbers = np.array(pd.to_numeric(plain.where(~empty, "nan"), errors="coerce"), dtype=np.float64)
     wrong = np.flatnonzero((np.isnan(numbers) | np.isinf(numbers)) & ~empty)
     if len(wrong):
         found = text.iloc[wrong[0]]
@@ -201,6 +215,13 @@ def _numbers(column: pd.Series, name: str, wanted: IngestionMap, row: _Rows) -> 
         )
         raise row.error(int(wrong[0]), name, repr(found), f"a number ({len(wrong)} such rows). {fix}")
     return numbers
+
+
+def _dotted(text: pd.Series) -> Flags:
+    """Return which texts are numbers with a dot, as a decimal sign or between thousands; a word with a dot is none."""
+    bare = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    dots = text.str.contains(".", regex=False)
+    return np.asarray((dots & pd.to_numeric(bare, errors="coerce").notna()).to_numpy(), np.bool_)
 
 
 def _converted(numbers: Floats, entry: SignalColumn, unit: str, row: _Rows) -> Floats:
@@ -243,23 +264,12 @@ def _texts(column: pd.Series) -> pd.Series:
     return column.astype(str).str.strip().where(column.notna(), "")
 
 
-def _bad(frame: pd.DataFrame, entry: SignalColumn, wanted: IngestionMap, row: _Rows) -> Flags:
-    if entry.quality is None:
-        return np.zeros(len(frame), np.bool_)
-    codes = _texts(frame[entry.quality])
-    both = [code for code in ("0", "192") if code in wanted.good and (codes == code).any()]
-    if len(both) > 1:
-        index = int(np.flatnonzero((codes != codes.iloc[0]).to_numpy())[0])
-        expected = "only one of them under `good:`: 192 is good in OPC DA, where 0 is bad, and 0 is good in OPC UA"
-        raise row.error(
-            index, entry.quality, "0 and 192 in one column, both good", f"{expected}. Name the one of yours."
-        )
-    bad = np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_)
-    if bad.all():
-        counts = codes.value_counts()
-        told = ", ".join(f"{code!r} ({count} times)" for code, count in counts.head(5).items())
-        more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-        good = ", ".join(map(repr, wanted.good))
-        fix = "Correct `good:` in the map, or leave the file out: no reading of the signal can be used."
-        raise row.error(0, entry.quality, f"{told}{more}", f"{good} somewhere, as `good:` says. {fix}")
-    return bad
+def _judged(codes: pd.Series, wanted: IngestionMap, row: _Rows) -> tuple[Flags, dict[str, Code]]:
+    """Return which readings are bad, and what each code is worth knowing of."""
+    numbers, texts = pd.factorize(codes)
+    first = np.unique(numbers, return_index=True)[1]
+    counts = np.bincount(numbers)
+    found = {
+        str(text): Code(int(count), int(row.line[at])) for text, count, at in zip(texts, counts, first, strict=True)
+    }
+    return np.asarray(~codes.isin(wanted.good).to_numpy(), np.bool_), found

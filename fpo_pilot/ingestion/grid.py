@@ -26,6 +26,7 @@ class Piece:
     values: dict[str, Floats]
     quality: dict[str, npt.NDArray[np.uint8]]
     log_density: Floats | None
+    """Of the action of the newest sample; NaN where that is a period old or more, or an action has no usable value in it."""
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -86,17 +87,23 @@ def _on_grid(
 ) -> Piece:
     samples, period = record.time[part], round(plant.timing.period * 1e9)
     newest = np.searchsorted(samples, grid, side="right") - 1
+    empty = (np.diff(samples, append=samples[-1]) > reach)[newest] & (grid > samples[newest])  # in a gap of a batch
     values, quality = {}, {}
     for name, column in record.values.items():
         own, usable = column[part], np.isfinite(column[part]) & ~record.bad[name][part]
         held = name in actions or plant.signals[name].role == "reference" or method == "hold"
         values[name] = (_held if held else _between)(samples, own, usable, grid, reach)
+        values[name][empty] = np.nan
         fresh = usable[newest] & (_age(samples[usable], grid) < period)
         code = np.where(np.isnan(values[name]), BAD, np.where(fresh, GOOD, HELD))
         low, high = plant.signals[name].range
         outside = (values[name] < low) | (values[name] > high)
         quality[name] = np.where(outside, OUTSIDE, code).astype(np.uint8)
-    density = None if record.log_density is None else record.log_density[part][newest]
+    density = None
+    if record.log_density is not None:  # of one draw: an action that is held was not drawn again
+        drawn = np.all([np.isfinite(record.values[n][part]) & ~record.bad[n][part] for n in actions], axis=0)
+        own_draw = drawn[newest] & (grid - samples[newest] < period)
+        density = np.where(own_draw, record.log_density[part][newest], np.nan)
     return Piece(record.file[part][newest], grid, values, quality, density)
 
 

@@ -82,6 +82,15 @@ class Drift(Figures):
     """Difference of the means, in standard deviations of the first."""
 
 
+class AllBadFigures(Figures):
+    """A file in which every reading of a signal is bad."""
+
+    signal: str
+    file: str
+    code: str
+    """The one that comes most often."""
+
+
 class GapFigures(Figures):
     """Time that is missing."""
 
@@ -106,6 +115,14 @@ class QualityReport(Figures):
     """Episodes that ended by a trip or the end of the task."""
     without_value: int
     """Times of the grid at which a reading, an action or a set point has no value: an episode has a hole there."""
+    without_outcome: int
+    """Steps right before such a hole, left out since what came of them is not known."""
+    without_density: int | None
+    """Steps that lack the density of their actions, held ones among them; None where the map has no column of it."""
+    repeated: int
+    """Samples that two files both have, taken once."""
+    all_bad: tuple[AllBadFigures, ...]
+    """Signals without a good reading in a whole file."""
     signals: tuple[SignalQuality, ...]
     coverage: tuple[Coverage, ...]
     drift: tuple[Drift, ...]
@@ -140,6 +157,7 @@ def quality_report(
         for role, logged in (("measured", readings), ("action", moved))
         for name in logged
     ]
+    known = columns.get("log_density")
     longest = sorted(ingested.gaps, key=lambda gap: -gap.seconds)[:10]
     return QualityReport(
         plant=spec.plant.id,
@@ -153,6 +171,12 @@ def quality_report(
         no_reward=ingested.no_reward,
         terminated=int(np.asarray(columns["terminated"]).sum()),
         without_value=ingested.without_value,
+        without_outcome=ingested.without_outcome,
+        repeated=ingested.repeated,
+        all_bad=tuple(
+            AllBadFigures(signal=one.signal, file=paths[one.file].name, code=one.code) for one in ingested.all_bad
+        ),
+        without_density=None if known is None else int(np.isnan(known).sum()),
         signals=tuple(signals),
         coverage=tuple(_pair(a, b, readings[a], moved[b], ranges[a], ranges[b]) for a, b in product(measured, actions)),
         drift=tuple(_drifts({**readings, **moved}, ingested.file, paths)),

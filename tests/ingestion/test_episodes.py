@@ -69,8 +69,11 @@ def test_a_gap_inside_a_batch_is_a_hole_and_one_longer_than_an_episode_cuts(fram
     long = frame.drop(index=range(10, 14))
     found = take(write(long, MAP + "episodes: {column: バッチ}\n"))
     assert [gap.seconds for gap in found.gaps] == [130.0]
-    assert (found.episodes, found.without_value) == (1, 1)  # held for three periods, 10 to 12
-    assert found.columns["step"].tolist() == [*range(12), *range(14, 60)]
+    assert (found.episodes, found.without_value) == (1, 4)  # nothing is filled in; what came of step 9 is not known
+    assert found.columns["step"].tolist() == [*range(9), *range(14, 60)]
+    cut = take(write(long))
+    for name in ("obs.T", "reward.total"):
+        np.testing.assert_array_equal(found.columns[name], cut.columns[name], err_msg=name)
     found = take(write(frame.drop(index=range(10, 40)), MAP + "episodes: {column: バッチ, steps: 30}\n"))
     assert found.episodes == 2
     assert found.columns["step"].tolist() == [*range(9), *range(20)]
@@ -113,6 +116,19 @@ def test_a_reading_is_good_only_while_it_is_younger_than_a_period(frame, write) 
         found = take(write(slow, MAP + more))
         assert found.quality["T"][:7].tolist() == [0, 2, 2, 0, 2, 2, 0]  # 156 s is 16 s after 140 s
     assert found.quality["Tc"][:7].tolist() == [0, 2, 2, 0, 2, 2, 0]
+
+
+def test_every_time_of_the_grid_is_in_the_account(frame, write) -> None:
+    """A step before a hole was missing from it."""
+    frame.loc[10:16, "反応器温度_状態"] = "異常"  # no value from 13 to 16
+    frame.loc[30:36, "ジャケット温度"] = ""  # nor from 33 to 36
+    path = write(frame.drop(index=range(50, 55)), MAP + "episodes: {at_least: 7}\n")
+    found = take(path)
+    assert (found.rows, found.without_value, found.without_outcome, found.dropped_rows) == (12 + 15 + 12, 8, 2, 5)
+    assert found.rows + found.without_value + found.without_outcome + found.dropped_rows + 2 == 56  # 2 that end a piece
+    report = quality_report(found, DECLARED, (path[0],), {"Tc": (295.0, 302.0)}, "none")
+    assert "Left out, too, are 2 steps right before a hole" in markdown(report, "en")
+    assert "欠落の直前の2周期も" in markdown(report, "ja")
 
 
 def test_where_an_action_is_not_known_an_episode_has_a_hole(frame, write) -> None:
@@ -167,11 +183,8 @@ def test_a_hard_limit_ends_an_episode_as_a_trip(frame, write) -> None:
     assert found.columns["margin.T.trip"][row] < 0.0
 
 
-def test_files_are_put_in_order_and_may_not_overlap(frame, write) -> None:
-    late, early = write(frame.iloc[30:], name="b.csv"), write(frame.iloc[:31], name="a.csv")
-    with pytest.raises(LogError, match=r"b.csv: found samples from .* expected them after .*a.csv"):
-        take(late, early)
-    early = write(frame.iloc[:30], name="a.csv")
+def test_files_are_put_in_order(frame, write) -> None:
+    late, early = write(frame.iloc[30:], name="b.csv"), write(frame.iloc[:30], name="a.csv")
     found = take(late, early)
     assert np.all(np.diff(found.columns["t"].astype(np.int64)) > 0)
 
@@ -198,7 +211,7 @@ def test_a_gap_between_two_files_is_a_hole_in_a_batch_and_another_batch_begins_a
     found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
     assert found.episodes == 1
     assert [(gap.file, gap.seconds) for gap in found.gaps] == [(0, 130.0)]
-    assert found.columns["step"].tolist() == [*range(32), *range(34, 60)]  # held for three periods, 30 to 32
+    assert found.columns["step"].tolist() == [*range(29), *range(34, 60)]
     late["バッチ"] = "B8"
     found = take(write(frame.iloc[:30], BATCH, name="a.csv"), write(late, BATCH, name="b.csv"))
     assert found.columns["step"].tolist() == [*range(29), *range(26)]
@@ -266,6 +279,31 @@ def test_a_density_in_engineering_units_becomes_that_of_normalised_actions(frame
     np.testing.assert_allclose(of_engineering, np.log(0.5), rtol=1e-12)
     as_it_is = take(write(frame, text + "density_of: normalised\n")).columns["log_density"]
     np.testing.assert_allclose(as_it_is, -np.log(7.0 * scale), rtol=1e-12)
+
+
+DENSITY = MAP + "behavior_density: known\nlog_density: 密度\ndensity_of: normalised\n"
+
+
+def test_a_density_is_that_of_one_draw_and_held_actions_have_none(frame, write) -> None:
+    """Samples every second period: an action that is held was not drawn again."""
+    frame["密度"] = -1.0 - np.arange(len(frame)) / 100.0
+    path = write(frame.iloc[::2], DENSITY)
+    found = take(path)
+    density = found.columns["log_density"]
+    np.testing.assert_allclose(density[::2], frame["密度"][:60:2], rtol=1e-12)
+    assert np.isnan(density[1::2]).all()
+    report = quality_report(found, DECLARED, (path[0],), {"Tc": (295.0, 302.0)}, "known")
+    assert report.without_density == 30
+    assert "30 steps lack" in markdown(report, "en")
+    assert "30周期" in markdown(report, "ja")
+
+
+def test_a_row_has_no_density_where_its_action_has_no_value_of_its_own(frame, write) -> None:
+    frame["密度"] = -1.0 - np.arange(len(frame)) / 100.0
+    frame.loc[5, "ジャケット温度"] = ""
+    density = take(write(frame, DENSITY)).columns["log_density"]
+    assert np.flatnonzero(np.isnan(density)).tolist() == [5]
+    np.testing.assert_allclose(np.delete(density, 5), np.delete(frame["密度"].to_numpy()[:60], 5), rtol=1e-12)
 
 
 def test_a_reward_that_the_log_cannot_hold_is_refused_with_its_time(frame, write) -> None:
