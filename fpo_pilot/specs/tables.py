@@ -48,7 +48,7 @@ def _half_width(scale: Scale, place: Place) -> Meaning:
 def _observation_scale(scale: Scale, place: Place) -> Meaning:
     entry = place.above[1]
     term, of = _get(entry, "term"), _get(entry, "of")
-    if term in {"progress", "shield_active"}:
+    if term in ("progress", "shield_active"):  # a list, which is no term, has no hash
         return q.pure(scale, place)
     if term == "previous_action" and of is None:
         return Meaning(_several, "plain numbers, since each action has its own unit")

@@ -108,3 +108,13 @@ def test_any_damage_to_the_text_is_loaded_or_told(project, kind: str, start: int
     start %= len(text)
     project.write(kind, text[:start] + instead + text[start + length :])
     check(kind, project)
+
+
+def test_a_list_where_a_term_of_an_observation_belongs_is_told(project) -> None:
+    content = YAML(typ="safe", pure=True).load(project.texts["plant"])
+    content["observations"] = [{"term": []}, {"term": {"a": 1}, "scale": 2.0}]
+    with project.path("plant").open("w", encoding="utf-8") as file:
+        YAML().dump(content, file)
+    with pytest.raises(SpecErrors):
+        load_plant_spec("boiler")
+    check("plant", project)
