@@ -153,7 +153,8 @@ def unmatched(run_dir: Path, records: Sequence[Record], names: Iterable[str]) ->
     for place in sorted({*files, *rolled}):
         for one, file in _paired(rolled.get(place, []), files.get(place, [])):
             if one is not None and file is not None and one.digests == file.digests:
-                misplaced += [file.name] if file.name != place and one.is_newest else []
+                moved = one.is_newest if file.name != place else _is_followed(records, place, one, run_dir)
+                misplaced += [file.name] if moved else []
                 continue
             own, theirs = Counter(() if one is None else one.digests), Counter(() if file is None else file.digests)
             if file is not None and own == theirs:
@@ -168,6 +169,17 @@ def unmatched(run_dir: Path, records: Sequence[Record], names: Iterable[str]) ->
         tuple(unreadable),
         tuple(misplaced),
     )
+
+
+def _is_followed(records: Sequence[Record], place: str, one: _RollOut, run_dir: Path) -> bool:
+    """Tell whether a later roll-out had an events file at this place, such as one of remarks alone: then this one was set aside."""
+    digest, _ = file_hash(run_dir / place)
+    begin = -1
+    for record in records:
+        begin = record.i if record.kind == "begin" else begin
+        if record.kind == "events" and record.path == place and record.sha256 != digest and begin > one.begin:
+            return True
+    return False
 
 
 def missing_lines(run_dir: Path, records: Sequence[Record], name: str) -> list[Decision]:

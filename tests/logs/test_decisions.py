@@ -231,6 +231,16 @@ def test_the_newest_roll_out_cannot_be_passed_off_as_an_earlier_one(run) -> None
     assert places(run) == [f"earlier/rollout-000/{EVENTS}"]
 
 
+def test_an_older_roll_out_cannot_be_passed_off_as_the_newest(run) -> None:
+    roll(run, CLIMB[:1])  # a remark alone
+    assert places(run) == []
+    (run / "earlier" / "rollout-000" / EVENTS).replace(run / EVENTS)
+    ledger = Ledger(run)
+    ledger.lose([f"earlier/rollout-000/{EVENTS}"])
+    ledger.enter([run / EVENTS])
+    assert places(run) == [EVENTS]
+
+
 def test_decisions_in_another_order_are_told(run) -> None:
     pq.write_table(table_of(CLIMB[::-1]), run / EVENTS)
     Ledger(run).enter([run / EVENTS])
