@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from torch import Tensor
 from fpo_pilot.errors import FpoPilotError
 from fpo_pilot.evaluate.arms import weights_hash
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
+from fpo_pilot.evaluate.offpolicy.estimate import UNKNOWN_DENSITY
 from fpo_pilot.learn import Deployment, TrainedPolicy, load_policy
 from fpo_pilot.learn.flow_policy import FlowPolicy
 from fpo_pilot.learn.gaussian_policy import GaussianPolicy
-from fpo_pilot.learn.logged import LoggedEpisodes
+from fpo_pilot.learn.logged import Driver, LoggedEpisodes
 from fpo_pilot.logs.manifest import Manifest
 
 LogDensity = Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +27,6 @@ _INSIDE = 1.0 - 1e-6
 _TOLD = 1.0 - 1e-5
 """A squashed action beyond this, in float32 and mapped to the unit and back, no longer tells what it is the tanh of."""
 _MOST_SATURATED = 0.01
-_NOBODY = "the density of the logged actions is not known; those of an operator or of a PID loop have none that is"
 _WHOLE = ("offline", "full")
 """Stages in which what the policy asks for reaches the plant behind the shield alone, without a share of the incumbent."""
 
@@ -75,38 +76,18 @@ def with_density(batch: LogBatch, logged: LoggedEpisodes, log: Path) -> tuple[Lo
     try:
         policy, manifest = load_policy(log), Manifest.read(log)
     except FpoPilotError:
-        return batch, _NOBODY
+        return batch, UNKNOWN_DENSITY
     own = {weights_hash(policy), manifest.hashes.get("model")}
-    modes = {mode.label: mode for mode in policy.modes()}
-    reached: set[str] = set()
-    for stage, mode, model, whole in logged.drivers:
-        if model == "":
-            return batch, _NOBODY
-        if model not in own:
-            return (
-                batch,
-                f"rows of stage {stage} are not of the weights that {log} has: nobody knows how likely they were",
-            )
-        if stage not in _WHOLE:
-            return (
-                batch,
-                f"in stage {stage} what was proposed is not all that moved the plant; choose others by --stage",
-            )
-        if not whole:
-            return (
-                batch,
-                f"in rows of stage {stage} the policy had lost its authority, and what it proposed moved nothing",
-            )
-        reached.add(mode)
-    if len(reached) != 1:
-        return (
-            batch,
-            f"the log is of the deployments {', '.join(sorted(reached))}, and a density is of one: choose it by --mode",
-        )
-    mode = reached.pop()
-    if mode not in modes:
-        return batch, f"the log is of a deployment ({mode or 'not told'}) whose density is not known"
-    density, reason = density_of(policy, modes[mode])
+    reasons = [reason for one in sorted(logged.drivers) if (reason := _why_not(one, own, log))]
+    modes = sorted({one.mode for one in logged.drivers})
+    known = {mode.label: mode for mode in policy.modes()}
+    if reasons:
+        return batch, reasons[0]
+    if len(modes) != 1:
+        return batch, f"the log is of the deployments {', '.join(modes)}, and a density is of one: choose it by --mode"
+    if modes[0] not in known:
+        return batch, f"the log is of a deployment ({modes[0] or 'not told'}) whose density is not known"
+    density, reason = density_of(policy, known[modes[0]])
     if density is None:
         return batch, f"of the log: {reason}"
     with torch.no_grad():
@@ -114,3 +95,16 @@ def with_density(batch: LogBatch, logged: LoggedEpisodes, log: Path) -> tuple[Lo
     if not bool(torch.isfinite(found[batch.kept]).all()):
         return batch, "the density of the policy that drove cannot be computed at every logged proposal"
     return replace(batch, log_density=torch.where(batch.kept, found, 0.0)), ""
+
+
+def _why_not(driver: Driver, own: AbstractSet[str | None], log: Path) -> str:
+    """Say why the proposals of a driver are not those of the weights ``own``, or did not move the plant alone; empty if they did."""
+    if driver.model == "":
+        return UNKNOWN_DENSITY
+    if driver.model not in own:
+        return f"rows of stage {driver.stage} are not of the weights that {log} has: nobody knows how likely they were"
+    if driver.stage not in _WHOLE:
+        return f"in stage {driver.stage} what was proposed is not all that moved the plant; choose others by --stage"
+    if not driver.whole:
+        return f"in rows of stage {driver.stage} the policy had lost its authority, and what it proposed moved nothing"
+    return ""

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+UNKNOWN_DENSITY = (
+    "the density of the logged actions is not known; those of an operator or of a PID loop have none that is"
+)
+"""Why importance sampling is off on most logs."""
+
 
 class OffPolicyEstimate(BaseModel):
     """What one estimator says of the mean return of a policy. One that is not valid has no numbers, and a reason."""

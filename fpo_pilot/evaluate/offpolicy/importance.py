@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fpo_pilot.evaluate.offpolicy.batch import LogBatch
-from fpo_pilot.evaluate.offpolicy.estimate import OffPolicyEstimate, off
+from fpo_pilot.evaluate.offpolicy.estimate import UNKNOWN_DENSITY, OffPolicyEstimate, off
 from fpo_pilot.evaluate.offpolicy.fitted_q import limits
 
 LEAST_EFFECTIVE = 10.0
@@ -85,10 +85,7 @@ def _weighted(
     whole = batch.starts & (batch.ends & batch.kept).any(dim=0)
     count = int(whole.sum())
     if log_ratio is None:
-        reason = (
-            "the density of the logged actions is not known; those of an operator or of a PID loop have none that is"
-        )
-        return off(name, reason, count)
+        return off(name, UNKNOWN_DENSITY, count)
     if count < 2:
         return off(name, f"{count} whole episodes, expected 2 or more", count)
     kept = batch.kept[:, whole]
