@@ -76,6 +76,7 @@ class BehindShield:
     def __init__(self, plant: Plant, act: Act, *, draws: int, seed: int, noisy: bool | None = None) -> None:
         self.plant, self.act, self.draws, self.seed = plant, act, draws, seed
         self.noisy = draws > 1 if noisy is None else noisy
+        self._at_logged: tuple[LoggedEpisodes, Tensor] | None = None
 
     @torch.no_grad()
     def __call__(self, obs: Tensor, measured: Tensor, applied: Tensor) -> Tensor:
@@ -83,30 +84,30 @@ class BehindShield:
 
         ``applied`` is normalised, as the log is.
         """
-        plant, found = self.plant, []
-        previous = plant.to_engineering(applied.double())
-        for draw in range(self.draws):
-            generator = torch.Generator().manual_seed(self.seed + draw)
-            asked = plant.to_engineering(self.act(obs, generator).double())
-            if plant.safety is None:
-                low, high = (
-                    torch.tensor(bound, dtype=torch.float64) for bound in (plant.action_low, plant.action_high)
-                )
-                found.append(torch.minimum(torch.maximum(asked if asked.dim() == 2 else asked[:, 0], low), high))
-                continue
-            shield = plant_stack(plant, plant.safety)
-            shield.reset()  # every row stands alone, its reading as fresh as the log says nothing of what was sent before
-            rows, size = measured.shape
-            context = ShieldContext(
-                measured.double(),
-                torch.zeros((rows, size), dtype=torch.uint8),
-                torch.zeros((rows, size), dtype=torch.float64),
-                previous,
-                torch.full_like(previous, torch.nan),
-                plant.period,
-            )
-            found.append(judge(shield, context, asked).verdict.action)
-        return plant.to_normalised(torch.stack(found, dim=1))
+        return torch.stack([self._drawn(draw, obs, measured, applied) for draw in range(self.draws)], dim=1)
+
+    @torch.no_grad()
+    def _drawn(self, draw: int, obs: Tensor, measured: Tensor, applied: Tensor) -> Tensor:
+        """Return the action ``[N, A]`` of one draw."""
+        plant, previous = self.plant, self.plant.to_engineering(applied.double())
+        generator = torch.Generator().manual_seed(self.seed + draw)
+        asked = plant.to_engineering(self.act(obs, generator).double())
+        if plant.safety is None:
+            low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (plant.action_low, plant.action_high))
+            first = asked if asked.dim() == 2 else asked[:, 0]
+            return plant.to_normalised(torch.minimum(torch.maximum(first, low), high))
+        shield = plant_stack(plant, plant.safety)
+        shield.reset()  # every row stands alone, its reading as fresh as the log says nothing of what was sent before
+        rows, size = measured.shape
+        context = ShieldContext(
+            measured.double(),
+            torch.zeros((rows, size), dtype=torch.uint8),
+            torch.zeros((rows, size), dtype=torch.float64),
+            previous,
+            torch.full_like(previous, torch.nan),
+            plant.period,
+        )
+        return plant.to_normalised(judge(shield, context, asked).verdict.action)
 
     def ahead(self, logged: LoggedEpisodes) -> Callable[[Tensor], Tensor]:
         """Return the actions at the next states of rows of the log."""
@@ -119,8 +120,12 @@ class BehindShield:
         return self(logged.obs[0, starts], logged.measured[0, starts], logged.previous[0, starts])
 
     def at_logged(self, logged: LoggedEpisodes) -> Tensor:
-        """Return one action ``[T, B, A]`` at every logged state: what the log's own action stands beside."""
-        shape = logged.kept.shape
-        before = logged.previous.flatten(0, 1)
-        flat = self(logged.obs.flatten(0, 1), logged.measured.flatten(0, 1), before)[:, 0]
-        return flat.reshape(*shape, -1)
+        """Return one action ``[T, B, A]`` at every logged state: what the log's own action stands beside.
+
+        It is asked for by the estimators and by the support; the answer to the last log is remembered.
+        """
+        if self._at_logged is None or self._at_logged[0] is not logged:
+            obs, measured, before = (part.flatten(0, 1) for part in (logged.obs, logged.measured, logged.previous))
+            actions = self._drawn(0, obs, measured, before).reshape(*logged.kept.shape, -1)
+            self._at_logged = logged, actions
+        return self._at_logged[1]
