@@ -224,7 +224,8 @@ def share(run: Path, folder: Path, episodes: int) -> Found:
             "train",
             (
                 *((StepRecorder, name) for name in ("before", "after")),
-                *((TrainingLog, name) for name in ("note", "commit", "close")),
+                *((TrainingLog, name) for name in ("note", "commit")),
+                (StepLog, "close"),
             ),
             lambda: train_run(manifest.plant, short, folder / "trained", seed=manifest.seed, quiet=True),
         ),

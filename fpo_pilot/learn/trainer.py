@@ -6,8 +6,7 @@ import copy
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from fpo_pilot.learn.metrics import COLUMNS, Row, read_rows, write_metrics
 from fpo_pilot.learn.optimiser import FlatNetwork
 from fpo_pilot.learn.run import check_beginning, check_device, open_run
 from fpo_pilot.learn.task import PlantTask, Task
-from fpo_pilot.learn.training_log import TrainingLog, open_training_log
+from fpo_pilot.learn.training_log import TrainingLog, training_log
 from fpo_pilot.logs.manifest import Manifest, TrainingRecord
 from fpo_pilot.plants.plant import Plant
 from fpo_pilot.shields.verdict import Shield
@@ -109,7 +108,7 @@ def train(
     goes_on = resume and checkpoint_path(run_dir, "latest").exists()
     if not goes_on:
         check_beginning(run_dir, manifest, spec, start_from, warm_start)
-    with training.logged(run_dir):
+    with training_log(run_dir, training.loop, task, spec) as training.log:
         if goes_on:
             training.load(run_dir)
         else:
@@ -155,16 +154,6 @@ class _Training:
         self.trouble: str | None = None
         self.model_hash: str | None = None
         self.log: TrainingLog | None = None
-
-    @contextmanager
-    def logged(self, run_dir: Path) -> Iterator[None]:
-        """Log what some environments do, as long as the training lasts."""
-        self.log = open_training_log(run_dir, self.loop, self.task, self.spec)
-        try:
-            yield
-        finally:
-            if self.log is not None:
-                self.log.close()
 
     def progress(self) -> Progress:
         """Say where the training stands after an update."""

@@ -9,7 +9,8 @@ Letters: T steps, B environments, E of them that are logged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from fpo_pilot.logs.reader import LEARNER, TRAINING
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.specs import spec_hash
-from fpo_pilot.specs.plant import PlantSpec
-from fpo_pilot.specs.safety import SafetySpec
 from fpo_pilot.specs.training import GaussianPpoSpec, TrainingSpec
 
 
@@ -35,40 +34,18 @@ class TrainingLog:
     """Writes what the first environments of a training do, and with which density they were proposed.
 
     Args:
-        run_dir: the run folder.
+        log: of the run, stage ``training``.
         recorder: of the environments.
-        plant: its spec.
-        safety: its safety spec, if it has one.
-        facts: further key-values of the file.
-        flow_steps: of the sampler; None where there is none.
-
-    Raises:
-        LogError: another writer is at this run, or what the last one left cannot be read.
+        labels: columns that are the same in all rows.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        recorder: StepRecorder,
-        plant: PlantSpec,
-        safety: SafetySpec | None,
-        *,
-        facts: Mapping[str, str],
-        flow_steps: int | None,
-    ) -> None:
+    def __init__(self, log: StepLog, recorder: StepRecorder, labels: Mapping[str, Any]) -> None:
         self._recorder = recorder
-        self._labels: dict[str, Any] = {
-            "arm": LEARNER,
-            "mode": TRAINING,
-            "scenario": "nominal",
-            "flow_steps": flow_steps,
-            "plant_hash": spec_hash(plant),
-            "safety_hash": None if safety is None else spec_hash(safety),
-        }
+        self._labels = labels
         self._densities: list[Tensor] = []
         self._rows = 0
         self._episodes: Array = np.zeros(recorder.rows, dtype=np.int64)
-        self._log = StepLog(run_dir, TRAINING, step_schema(plant, safety), metadata=facts)
+        self._log = log
 
     def note(self, rollout: Rollout, acting: Proposing, policy: Policy) -> None:
         """Remember the log-density of what was proposed, where the policy remembers it.
@@ -127,31 +104,34 @@ class TrainingLog:
         if state is not None:
             self._rows, self._episodes = int(state["rows"]), np.array(state["episodes"], dtype=np.int64)
 
-    def close(self) -> None:
-        """Make a segment of what was put into the log, and let the next writer in."""
-        try:
-            self._log.close()
-        finally:
-            self._log.abandon()
 
-
-def open_training_log(run_dir: Path, loop: Interaction, task: Task, spec: TrainingSpec) -> TrainingLog | None:
-    """Begin to record environments of ``loop``; None where none shall be logged, or there are no signals to log.
+@contextmanager
+def training_log(run_dir: Path, loop: Interaction, task: Task, spec: TrainingSpec) -> Iterator[TrainingLog | None]:
+    """Record environments of ``loop`` and log them as long as it lasts; None where none shall be, or there are no signals to log.
 
     Raises:
-        LogError: as for :class:`TrainingLog`.
+        LogError: another writer is at this run, or what the last one left cannot be read.
     """
-    plant = task.plant_spec
+    plant, safety = task.plant_spec, task.safety_spec
     recorder = loop.record(spec.logged_environments) if spec.logged_environments > 0 else None
     if recorder is None or plant is None:
-        return None
+        yield None
+        return
     facts = {
         "clock": "simulated; every episode starts at 1970-01-01",
         "environments": f"the first {recorder.rows} of {loop.num_envs}",
         "log_density": "natural logarithm, of the proposal in normalised units, under the policy of its update",
     }
-    steps = None if isinstance(spec, GaussianPpoSpec) else spec.flow_steps
-    return TrainingLog(run_dir, recorder, plant, task.safety_spec, facts=facts, flow_steps=steps)
+    labels = {
+        "arm": LEARNER,
+        "mode": TRAINING,
+        "scenario": "nominal",
+        "flow_steps": None if isinstance(spec, GaussianPpoSpec) else spec.flow_steps,
+        "plant_hash": spec_hash(plant),
+        "safety_hash": None if safety is None else spec_hash(safety),
+    }
+    with StepLog(run_dir, TRAINING, step_schema(plant, safety), metadata=facts) as log:
+        yield TrainingLog(log, recorder, labels)
 
 
 def _after(value: Any, rows: int) -> Any:

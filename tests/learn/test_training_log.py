@@ -18,7 +18,7 @@ from fpo_pilot.learn.gaussian_policy import GaussianPolicy
 from fpo_pilot.learn.interaction import collect
 from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.learn.task import GymTask, PlantTask
-from fpo_pilot.learn.training_log import TrainingLog, open_training_log
+from fpo_pilot.learn.training_log import TrainingLog, training_log
 from fpo_pilot.logs.reader import TRAINING as STAGE
 from fpo_pilot.logs.reader import read_steps, segments
 from fpo_pilot.logs.schema import step_schema
@@ -166,21 +166,20 @@ def test_the_logged_density_is_that_of_the_policy_that_proposed(tmp_path) -> Non
     loop = PlantTask(plant).loop(4, seed=1, device="cpu")
     policy = GaussianPolicy(loop.observation_size, loop.action_size, spec)
     generator = torch.Generator().manual_seed(2)
-    log = open_training_log(tmp_path, loop, PlantTask(plant), spec)
-    assert log is not None
-    loop.reset()
     densities, proposals = [], []
-    for _ in range(3):
-        rollout = collect(loop, policy, 20, 1.0, generator)
-        log.note(rollout, policy, policy)
-        mean, std = policy.distribution(rollout.obs.flatten(0, 1))
-        exact = torch.distributions.Normal(mean, std).log_prob(rollout.action.flatten(0, 1)).sum(-1)
-        densities.append(exact.reshape(20, 4).detach())
-        proposals.append(rollout.action)
-        with torch.no_grad():
-            policy.network.last.bias.add_(0.3)  # the policy moves on
-    log.commit()
-    log.close()
+    with training_log(tmp_path, loop, PlantTask(plant), spec) as log:
+        assert log is not None
+        loop.reset()
+        for _ in range(3):
+            rollout = collect(loop, policy, 20, 1.0, generator)
+            log.note(rollout, policy, policy)
+            mean, std = policy.distribution(rollout.obs.flatten(0, 1))
+            exact = torch.distributions.Normal(mean, std).log_prob(rollout.action.flatten(0, 1)).sum(-1)
+            densities.append(exact.reshape(20, 4).detach())
+            proposals.append(rollout.action)
+            with torch.no_grad():
+                policy.network.last.bias.add_(0.3)  # the policy moves on
+        log.commit()
     steps = read_steps(tmp_path, STAGE).to_pandas()
     density, proposal = torch.cat(densities)[:, :2].T.flatten(), torch.cat(proposals)[:, :2].transpose(0, 1).flatten()
     assert steps["log_density"].to_numpy() == pytest.approx(density.numpy(), abs=1e-5)
@@ -215,7 +214,7 @@ def test_an_environment_of_gymnasium_leaves_no_step_log(tmp_path) -> None:
 
 def test_a_run_whose_write_ahead_log_was_left_behind_is_recovered_and_resumed(tmp_path, monkeypatch) -> None:
     run(tmp_path / "whole")
-    monkeypatch.setattr(TrainingLog, "close", lambda self: self._log.abandon())  # as a killed process leaves it
+    monkeypatch.setattr(StepLog, "close", StepLog.abandon)  # as a killed process leaves it
 
     with pytest.raises(Stopped):
         run(tmp_path / "killed", progress=_stop_after(4))
