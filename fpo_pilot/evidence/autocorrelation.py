@@ -13,15 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fpo_pilot.evidence.interval import EvidenceError, Floats, as_values
+from fpo_pilot.evidence.interval import EvidenceError, Floats, as_values, is_one_value
 
 WINDOW = 5.0
 TIMES_IN_BLOCK = 10
 TIMES_TO_TELL = 50
 """A series that is shorter than this many of its own times gives too low a one (Foreman-Mackey and others, arXiv 1202.3665)."""
 MOST_CORRELATION = 0.2
-NO_SPREAD = 1e-9
-"""Values that differ by less than this part of their size are one value, computed in another order."""
 
 
 def integrated_autocorrelation_time(values: Sequence[float] | Floats) -> float:
@@ -71,7 +69,7 @@ def block_means(values: Sequence[float] | Floats, length: int) -> Floats:
 def neighbour_correlation(means: Sequence[float] | Floats) -> float:
     """Return r1, the correlation of each block mean with the one before; NaN for fewer than three, or equal ones."""
     data = _series(means)
-    if len(data) < 3 or np.ptp(data) <= NO_SPREAD * max(1.0, float(np.abs(data).max())):
+    if len(data) < 3 or is_one_value(data):
         return math.nan
     centred = data - data.mean()
     return float(centred[1:] @ centred[:-1]) / float(centred @ centred)

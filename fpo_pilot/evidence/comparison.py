@@ -31,8 +31,7 @@ from typing import Literal, overload
 import numpy as np
 from scipy import special
 
-from fpo_pilot.evidence.autocorrelation import NO_SPREAD
-from fpo_pilot.evidence.interval import EvidenceError, Floats, Interval, as_values
+from fpo_pilot.evidence.interval import NO_SPREAD, EvidenceError, Floats, Interval, as_values
 from fpo_pilot.evidence.statistics import check_rate, expanded_quantile
 
 RESAMPLES = 2_000

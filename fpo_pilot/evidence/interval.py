@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from fpo_pilot.errors import FpoPilotError
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+NO_SPREAD = 1e-9
+"""Values that differ by less than this part of their size are one value, computed in another order."""
 
 
 class EvidenceError(FpoPilotError, ValueError):
@@ -49,6 +51,11 @@ def as_values(values: Sequence[float] | Floats, name: str = "values") -> Floats:
             f"{name}: found an array of shape {array.shape}, expected one list of numbers. Pass one value per episode."
         )
     return array
+
+
+def is_one_value(values: Floats) -> bool:
+    """Tell whether ``values`` ``[n]``, of which there is one at least, are one value but for rounding."""
+    return bool(np.ptp(values) <= NO_SPREAD * max(1.0, float(np.abs(values).max())))
 
 
 def no_interval(n: int, note: str) -> Interval:

@@ -18,8 +18,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from fpo_pilot.evidence.autocorrelation import NO_SPREAD
-from fpo_pilot.evidence.interval import EvidenceError, Floats, Interval, as_values, no_interval
+from fpo_pilot.evidence.interval import EvidenceError, Floats, Interval, as_values, is_one_value, no_interval
 
 RESAMPLES = 4_999
 _DRAWS_AT_ONCE = 4_000_000
@@ -56,7 +55,7 @@ def bootstrap_interval(
     if not np.isfinite(data).all():
         return no_interval(count, f"{int((~np.isfinite(data)).sum())} of {count} values are not finite")
     estimate = float(_STATISTICS[statistic](data[None])[0])
-    if count == 1 or np.ptp(data) <= NO_SPREAD * max(1.0, float(np.abs(data).max())):
+    if count == 1 or is_one_value(data):
         note = "one value" if count == 1 else f"all {count} values are equal"
         return Interval(mean=estimate, low=estimate, high=estimate, n=count, degenerate=True, note=note)
     low, high = _bca(data, estimate, 1.0 - confidence, _STATISTICS[statistic], np.random.default_rng(seed), resamples)

@@ -11,7 +11,7 @@ from fpo_pilot.exports.choice import ALL, NOMINAL, Choice
 from fpo_pilot.logs.ledger import FILE
 from fpo_pilot.logs.manifest import FILE as MANIFEST
 from fpo_pilot.logs.manifest import Manifest
-from fpo_pilot.logs.reader import LEARNER, TRAINING, read_steps
+from fpo_pilot.logs.reader import LEARNER, TRAINING_STAGE, read_steps
 from fpo_pilot.logs.verify import verify_run
 from fpo_pilot.logs.wal import FOLDER as WAL
 from fpo_pilot.specs.identity import spec_hash
@@ -89,8 +89,8 @@ def selected(frame: pd.DataFrame, choice: Choice, run_dir: Path) -> pd.DataFrame
         "scenario": scenario.where(scenario.notna() & (scenario != ""), NOMINAL).astype(str),
     }
     wanted = {"stage": choice.stages, "arm": choice.arms, "scenario": choice.scenarios}
-    asked = TRAINING in choice.stages or LEARNER in choice.arms
-    rows = pd.Series(True, index=frame.index) if asked else there["stage"] != TRAINING
+    asked = TRAINING_STAGE in choice.stages or LEARNER in choice.arms
+    rows = pd.Series(True, index=frame.index) if asked else there["stage"] != TRAINING_STAGE
     for name, values in there.items():
         names = wanted[name]
         if not names or (name == "scenario" and ALL in names):

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fpo_pilot.errors import LogError
-from fpo_pilot.logs.reader import TRAINING, read_steps, stages
+from fpo_pilot.logs.reader import TRAINING_STAGE, read_steps, stages
 from fpo_pilot.logs.schema import measured_names, names_of
 from fpo_pilot.logs.tables import read_parquet
 from fpo_pilot.specs.plant import PlantSpec
@@ -112,7 +112,7 @@ def _frame(path: Path, plant: PlantSpec) -> pd.DataFrame:
     if path.is_dir():
         stage = path.name.removeprefix("stage=") if path.name.startswith("stage=") else None
         run = path.parent.parent if stage else path.parent if path.name == "steps" else path
-        wanted = (stage,) if stage else tuple(one for one in stages(run) if one != TRAINING) or (None,)
+        wanted = (stage,) if stage else tuple(one for one in stages(run) if one != TRAINING_STAGE) or (None,)
         table = pa.concat_tables([read_steps(run, one) for one in wanted], promote_options="default")
     elif not path.is_file():
         raise LogError(

@@ -23,7 +23,7 @@ from fpo_pilot.learn.interaction import Interaction, Proposing, Rollout, candida
 from fpo_pilot.learn.policy import Policy
 from fpo_pilot.learn.step_record import Array, StepRecorder
 from fpo_pilot.learn.task import Task
-from fpo_pilot.logs.reader import LEARNER, TRAINING
+from fpo_pilot.logs.reader import LEARNER, TRAINING_STAGE
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.writer import StepLog
 from fpo_pilot.specs import spec_hash
@@ -124,13 +124,13 @@ def training_log(run_dir: Path, loop: Interaction, task: Task, spec: TrainingSpe
     }
     labels = {
         "arm": LEARNER,
-        "mode": TRAINING,
+        "mode": TRAINING_STAGE,
         "scenario": "nominal",
         "flow_steps": None if isinstance(spec, GaussianPpoSpec) else spec.flow_steps,
         "plant_hash": spec_hash(plant),
         "safety_hash": None if safety is None else spec_hash(safety),
     }
-    with StepLog(run_dir, TRAINING, step_schema(plant, safety), metadata=facts) as log:
+    with StepLog(run_dir, TRAINING_STAGE, step_schema(plant, safety), metadata=facts) as log:
         yield TrainingLog(log, recorder, labels)
 
 

@@ -16,7 +16,7 @@ from fpo_pilot.logs.tables import read_parquet
 
 HISTORY = "history"
 """Stage of a log that was ingested."""
-TRAINING = "training"
+TRAINING_STAGE = "training"
 """Stage of a training, where a policy explores and changes with every update: who reads all stages does not mean this one."""
 LEARNER = "learner"
 """Who drives there."""

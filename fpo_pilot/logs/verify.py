@@ -28,11 +28,12 @@ from fpo_pilot.logs.ledger import (
     root_of,
     torn_bytes,
 )
+from fpo_pilot.logs.reader import TRAINING_STAGE
 from fpo_pilot.logs.recovery import DAMAGED, read_wal
 from fpo_pilot.logs.signatures import check_signatures
 from fpo_pilot.logs.wal import FOLDER, is_wal
 
-_ALONE = ("training", "offline")
+_ALONE = (TRAINING_STAGE, "offline")
 """Stages that count their steps by themselves."""
 _LEFT = "a temporary file, or a link to no file, that no command at its end leaves"
 

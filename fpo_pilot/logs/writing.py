@@ -13,11 +13,12 @@ from fpo_pilot.logs.ledger import FILE as LEDGER
 from fpo_pilot.logs.ledger import LOCK, Ledger, current, file_hash, files_of, interrupted, is_covered, leftovers
 from fpo_pilot.logs.lock import Lock
 from fpo_pilot.logs.manifest import FILE as MANIFEST
+from fpo_pilot.logs.reader import TRAINING_STAGE
 from fpo_pilot.logs.recovery import Recovered, recover_all, waiting
 from fpo_pilot.logs.wal import FOLDER as WAL_FOLDER
 from fpo_pilot.logs.wal import is_wal
 
-TRAINING = ("manifest.json", "metrics.parquet", "checkpoints/*", "steps/stage=training/*", "wal/*")
+TRAINING = ("manifest.json", "metrics.parquet", "checkpoints/*", f"steps/stage={TRAINING_STAGE}/*", "wal/*")
 EVALUATION = (
     "evaluation.json",
     "episodes.parquet",

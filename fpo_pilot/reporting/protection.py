@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from fpo_pilot.evidence.statistics import clopper_pearson_upper
+from fpo_pilot.logs.reader import TRAINING_STAGE
 from fpo_pilot.reporting.conditions import (
     condition_columns,
     condition_note,
@@ -174,7 +175,9 @@ def intervention_table(run: Run) -> Table | None:
     """Logged steps in which the shield altered what the policy or the incumbent asked for, by stage and reason."""
     rows: list[Row] = []
     files = []
-    logged = [name for name in run.logged_stages() if name != "training"]  # who learns there is not what is rolled out
+    logged = [
+        name for name in run.logged_stages() if name != TRAINING_STAGE
+    ]  # who learns there is not what is rolled out
     for stage in sorted(logged, key=lambda name: STAGES.index(name) if name in STAGES else len(STAGES)):
         counted = _counted_reasons(run, stage)
         if counted:

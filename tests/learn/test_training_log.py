@@ -19,7 +19,7 @@ from fpo_pilot.learn.interaction import collect
 from fpo_pilot.learn.logged import read_logged
 from fpo_pilot.learn.task import GymTask, PlantTask
 from fpo_pilot.learn.training_log import TrainingLog, training_log
-from fpo_pilot.logs.reader import TRAINING as STAGE
+from fpo_pilot.logs.reader import TRAINING_STAGE as STAGE
 from fpo_pilot.logs.reader import read_steps, segments
 from fpo_pilot.logs.schema import step_schema
 from fpo_pilot.logs.verify import verify_run
